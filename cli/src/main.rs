@@ -1,0 +1,2 @@
+//! The `headland` command.
+fn main() {}

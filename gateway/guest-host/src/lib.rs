@@ -1,0 +1,1 @@
+//! wasmtime: engine, ahead-of-time cache, instance limits and wasi:http dispatch

@@ -1,0 +1,1 @@
+//! The HTTP data and admin planes: KServe v2, OpenAI, apps, metrics

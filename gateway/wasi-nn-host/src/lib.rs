@@ -1,0 +1,1 @@
+//! wasi:nn for guests, bound to the model table

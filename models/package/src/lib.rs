@@ -1,0 +1,1 @@
+//! Model packages and app manifests: ids, digests, formats, strict configuration

@@ -1,0 +1,1 @@
+//! The model table: bounded queues, batching policy and the threads that own loaded models

@@ -1,0 +1,1 @@
+//! Sentence-embedding models on candle, from unmodified Hugging Face folders

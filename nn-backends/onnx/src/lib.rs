@@ -1,0 +1,1 @@
+//! ONNX graphs on ONNX Runtime, loaded at run time
