@@ -1,1 +1,17 @@
-//! Model packages and app manifests: ids, digests, formats, strict configuration
+//! What people bring: model folders with their optional manifest, app manifests, and the names and digests they go by.
+//!
+//! Stands below the gateway and the backends, which both speak of models by these names. Reads files, decides formats,
+//! refuses what it does not know; runs nothing.
+
+mod app;
+mod digest;
+mod ids;
+mod model;
+pub mod strict_toml;
+mod units;
+
+pub use app::{AppManifest, AppManifestError, Limits, Route};
+pub use digest::Sha256Digest;
+pub use ids::{AppName, IdError, ModelName, ModelRef, ModelSelector, ModelVersion};
+pub use model::{Format, ModelPackage, PackageError};
+pub use units::{ByteSize, ParseByteSizeError};

@@ -1,0 +1,191 @@
+//! The model's promises, kept with executors that do what a test tells them to.
+
+use std::sync::mpsc;
+
+use headland_nn_core::{DType, Dim, TensorSpec};
+
+use super::*;
+use crate::stats::Failure;
+use crate::{ModelTable, NotLoaded};
+
+type Script = Box<dyn FnMut(&[NamedTensor]) -> Result<Vec<NamedTensor>, NnError> + Send>;
+
+/// An executor that calls back into the test.
+struct FakeExecutor {
+    signature: Signature,
+    script: Script,
+}
+
+impl Executor for FakeExecutor {
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+    fn device(&self) -> Device {
+        Device::Cpu
+    }
+    fn memory_bytes(&self) -> u64 {
+        7
+    }
+    fn run(&mut self, inputs: &[NamedTensor], _wanted: &OutputSelection) -> Result<Vec<NamedTensor>, NnError> {
+        (self.script)(inputs)
+    }
+}
+
+fn signature() -> Signature {
+    let spec = |name| TensorSpec::new(name, DType::F32, vec![Dim::Dynamic(None)]);
+    Signature { inputs: vec![spec("x")], outputs: vec![spec("y"), spec("z")] }
+}
+
+fn model(
+    version: &str,
+    queue_max: usize,
+    script: impl FnMut(&[NamedTensor]) -> Result<Vec<NamedTensor>, NnError> + Send + 'static,
+) -> Arc<Model> {
+    let executor = FakeExecutor { signature: signature(), script: Box::new(script) };
+    let info = ModelInfo {
+        name: "fake".parse().unwrap(),
+        version: version.parse().unwrap(),
+        digest: Sha256Digest::of(version.as_bytes()),
+        backend: "fake",
+    };
+    let options = ModelOptions { queue_max, ..ModelOptions::default() };
+    Arc::new(Model::start(info, vec![Box::new(executor)], None, options).unwrap())
+}
+
+fn echo(inputs: &[NamedTensor]) -> Result<Vec<NamedTensor>, NnError> {
+    Ok(vec![NamedTensor::new("y", inputs[0].tensor.clone())])
+}
+
+fn call(value: f32) -> Call {
+    let tensor = Tensor::from_vec([1], vec![value]).unwrap();
+    Call { inputs: vec![NamedTensor::new("x", tensor)], ..Call::default() }
+}
+
+/// A model whose executor reports each start and waits for leave to go on.
+fn stepped(queue_max: usize) -> (Arc<Model>, mpsc::Receiver<f32>, mpsc::Sender<()>) {
+    let (started, starts) = mpsc::channel();
+    let (leave, leaves) = mpsc::channel();
+    let model = model("1", queue_max, move |inputs| {
+        started.send(inputs[0].tensor.to_slice::<f32>()?[0]).map_err(NnError::runtime)?;
+        leaves.recv().map_err(NnError::runtime)?;
+        echo(inputs)
+    });
+    (model, starts, leave)
+}
+
+fn spawn(model: &Arc<Model>, call: Call) -> tokio::task::JoinHandle<Result<Answer, NnError>> {
+    let model = model.clone();
+    tokio::spawn(async move { model.infer(call).await })
+}
+
+async fn until(what: &str, condition: impl Fn() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !condition() {
+        assert!(Instant::now() < deadline, "never happened: {what}");
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn an_answer_comes_back_with_its_timing_and_is_counted() {
+    let model = model("1", 8, echo);
+    let answer = model.infer(call(2.5)).await.unwrap();
+    assert_eq!(&*answer.outputs[0].tensor.to_slice::<f32>().unwrap(), &[2.5]);
+    assert!(answer.timing.total >= answer.timing.infer);
+    assert_eq!((model.stats().success(), model.stats().executions()), (1, 1));
+}
+
+#[tokio::test]
+async fn wrong_tensors_never_reach_the_executor() {
+    let model = model("1", 8, |_| panic!("must not run"));
+    let bad = Call { inputs: vec![], ..Call::default() };
+    assert!(matches!(model.infer(bad).await, Err(NnError::InvalidInput(_))));
+    assert_eq!((model.stats().executions(), model.stats().failure(Failure::Other)), (0, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_queue_answers_overloaded_without_touching_the_backend() {
+    let (model, starts, leave) = stepped(1);
+    let running = spawn(&model, call(1.0));
+    starts.recv().unwrap();
+    let waiting = spawn(&model, call(2.0));
+    until("the second waits", || model.pending() == 1).await;
+    let refused = model.infer(call(3.0)).await.unwrap_err();
+    assert!(matches!(refused, NnError::Overloaded { queue_max: 1, .. }), "{refused}");
+    leave.send(()).unwrap();
+    leave.send(()).unwrap();
+    assert!(running.await.unwrap().is_ok() && waiting.await.unwrap().is_ok());
+    assert_eq!((model.stats().executions(), model.stats().failure(Failure::Rejected)), (2, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_caller_that_went_away_is_skipped_and_its_place_is_free() {
+    let (model, starts, leave) = stepped(1);
+    let running = spawn(&model, call(1.0));
+    starts.recv().unwrap();
+    let gone = spawn(&model, call(2.0));
+    until("the second waits", || model.pending() == 1).await;
+    gone.abort();
+    assert!(gone.await.unwrap_err().is_cancelled());
+    let next = spawn(&model, call(3.0));
+    until("the third has the second's place", || model.pending() == 1).await;
+    leave.send(()).unwrap();
+    assert_eq!(starts.recv().unwrap(), 3.0);
+    leave.send(()).unwrap();
+    assert!(running.await.unwrap().is_ok() && next.await.unwrap().is_ok());
+    assert_eq!(model.stats().failure(Failure::Canceled), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deadline_answers_on_time_even_while_the_executor_is_busy() {
+    let (model, starts, leave) = stepped(8);
+    let running = spawn(&model, call(1.0));
+    starts.recv().unwrap();
+    let late = Call { deadline: Some(Instant::now() + Duration::from_millis(20)), ..call(2.0) };
+    assert!(matches!(model.infer(late).await, Err(NnError::DeadlineExceeded { .. })));
+    leave.send(()).unwrap();
+    assert!(running.await.unwrap().is_ok());
+    assert_eq!(model.stats().executions(), 1);
+}
+
+#[tokio::test]
+async fn a_panicking_backend_fails_one_request_and_serves_the_next() {
+    let mut first = true;
+    let model =
+        model("1", 8, move |inputs| if std::mem::take(&mut first) { panic!("as the test says") } else { echo(inputs) });
+    assert!(matches!(model.infer(call(1.0)).await, Err(NnError::Runtime(_))));
+    assert!(model.infer(call(2.0)).await.is_ok());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn draining_answers_those_who_wait_and_refuses_the_rest() {
+    let (model, starts, leave) = stepped(8);
+    let calls = [spawn(&model, call(1.0)), spawn(&model, call(2.0))];
+    starts.recv().unwrap();
+    until("the second waits", || model.pending() == 1).await;
+    model.close();
+    assert!(matches!(model.infer(call(3.0)).await, Err(NnError::ShuttingDown { .. })));
+    leave.send(()).unwrap();
+    leave.send(()).unwrap();
+    let draining = model.clone();
+    tokio::task::spawn_blocking(move || draining.drain()).await.unwrap();
+    for call in calls {
+        assert!(call.await.unwrap().is_ok());
+    }
+}
+
+#[tokio::test]
+async fn the_table_finds_versions_and_names_what_is_loaded() {
+    let table = ModelTable::default();
+    for version in ["2", "10"] {
+        assert!(table.insert(model(version, 8, echo)).is_none());
+    }
+    let version = |asked: &str| table.get(&asked.parse().unwrap()).map(|model| model.info().version.to_string());
+    assert_eq!(version("fake"), Ok("10".into()));
+    assert_eq!(version("fake:2"), Ok("2".into()));
+    assert_eq!(version(&format!("fake@{}", Sha256Digest::of(b"2"))), Ok("2".into()));
+    let missing = version("fake:3").unwrap_err();
+    assert_eq!(missing.to_string(), "model `fake:3` is not loaded; loaded: fake:2, fake:10");
+    let NotLoaded { loaded, .. } = version("other").unwrap_err();
+    assert_eq!(loaded, ["fake:2", "fake:10"]);
+}
