@@ -1,2 +1,37 @@
-//! The `headland` command.
-fn main() {}
+//! The `headland` command: parses, builds, runs.
+
+mod args;
+mod client;
+mod config;
+mod logging;
+mod models;
+mod up;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser};
+
+use crate::args::{AppCommand, Args, Command, ModelCommand};
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    let result = match args.command {
+        Command::Up(options) => up::run(*options),
+        Command::Model(ModelCommand::List(target)) => client::list_models(&target),
+        Command::Model(ModelCommand::Show { name, target }) => client::show_model(&name, &target),
+        Command::App(AppCommand::List(target)) => client::list_apps(&target),
+        Command::App(AppCommand::Show { name, target }) => client::show_app(&name, &target),
+        Command::App(AppCommand::Check { manifest }) => config::check_app(&manifest),
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Args::command(), "headland", &mut std::io::stdout());
+            Ok(())
+        }
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("headland: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use headland_batcher::{Call, Model};
 use headland_nn_core::NamedTensor;
 use headland_package::ModelRef;
-use wasmtime::component::{ComponentType, Lift, Linker, Lower, Resource, ResourceType};
+use wasmtime::component::{ComponentType, Lift, Linker, Resource, ResourceType};
 use wasmtime::{Result, StoreContextMut, format_err};
 
 use crate::convert::{ErrorCode, TensorType, to_guest_tensor, to_tensor};
@@ -12,9 +12,10 @@ use crate::resources::{ExecutionContext, Graph, GuestError, GuestTensor};
 use crate::{TENSOR_BYTES_MAX, WasiNnCtxView, WasiNnView};
 
 /// `wasi:nn/graph.graph-encoding`.
-#[derive(Clone, Copy, ComponentType, Lift, Lower)]
+#[derive(Clone, Copy, ComponentType, Lift)]
 #[component(enum)]
 #[repr(u8)]
+#[expect(dead_code, reason = "only ever made from what a guest passes")]
 enum GraphEncoding {
     #[component(name = "openvino")]
     Openvino,
@@ -33,9 +34,10 @@ enum GraphEncoding {
 }
 
 /// `wasi:nn/graph.execution-target`.
-#[derive(Clone, Copy, ComponentType, Lift, Lower)]
+#[derive(Clone, Copy, ComponentType, Lift)]
 #[component(enum)]
 #[repr(u8)]
+#[expect(dead_code, reason = "only ever made from what a guest passes")]
 enum ExecutionTarget {
     #[component(name = "cpu")]
     Cpu,

@@ -52,7 +52,8 @@ impl Default for ModelOptions {
 pub struct Call {
     /// The graph's inputs, or one tensor named `text` in their place.
     pub inputs: Vec<NamedTensor>,
-    /// The outputs to return.
+    /// The outputs to return. [`OutputSelection::All`] means the first output alone when the input is text: who sends
+    /// text wants the answer, not each token's intermediate vectors.
     pub wanted: OutputSelection,
     /// When the caller stops waiting.
     pub deadline: Option<Instant>,
@@ -210,7 +211,7 @@ impl Model {
     }
 
     async fn run(&self, call: Call, arrived: Instant) -> Result<Answer, NnError> {
-        let Call { inputs, wanted, deadline } = call;
+        let Call { inputs, mut wanted, deadline } = call;
         let (inputs, text) = match self.text_encoder_for(&inputs) {
             None => (inputs, None),
             Some((encoder, text)) => {
@@ -219,11 +220,14 @@ impl Model {
                         "input `{TEXT_INPUT}` stands alone: send it, or the graph's own inputs, not both"
                     )));
                 }
+                if wanted == OutputSelection::All {
+                    wanted = OutputSelection::Only(vec![0]);
+                }
                 let max_sequence_length = encoder.max_sequence_length();
                 let encoded = encode(encoder, text).await?;
                 let usage =
                     TextUsage { tokens: encoded.tokens, truncated: encoded.truncated.clone(), max_sequence_length };
-                (self.token_inputs(encoded), Some(usage))
+                (encoded.into_inputs(&self.signature), Some(usage))
             }
         };
         self.signature.check_inputs(&inputs)?;
@@ -243,15 +247,6 @@ impl Model {
         let encoder = self.text.as_ref()?;
         let text = inputs.iter().find(|input| &*input.name == TEXT_INPUT)?;
         Some((encoder, text.tensor.clone()))
-    }
-
-    /// The token tensors this graph takes: not every encoder wants token type ids.
-    fn token_inputs(&self, encoded: Encoded) -> Vec<NamedTensor> {
-        encoded
-            .into_inputs()
-            .into_iter()
-            .filter(|input| self.signature.inputs.iter().any(|spec| spec.name == *input.name))
-            .collect()
     }
 
     async fn enqueue(
@@ -307,10 +302,10 @@ impl std::fmt::Debug for Model {
 
 async fn encode(encoder: &Arc<TextEncoder>, text: Tensor) -> Result<Encoded, NnError> {
     if text.data().len() <= INLINE_TEXT_BYTES_MAX {
-        return encoder.encode_tensor(&text);
+        return encoder.from_text_tensor(&text);
     }
     let encoder = encoder.clone();
-    tokio::task::spawn_blocking(move || encoder.encode_tensor(&text)).await.map_err(NnError::runtime)?
+    tokio::task::spawn_blocking(move || encoder.from_text_tensor(&text)).await.map_err(NnError::runtime)?
 }
 
 /// Counts a request as canceled when its future is dropped before it ends.

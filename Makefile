@@ -1,0 +1,51 @@
+# Everything one can do here. `make help` lists it.
+SHELL := bash
+.DEFAULT_GOAL := help
+# Fetched things and builds may live outside the clone: set these to share them between clones.
+export HEADLAND_CACHE ?= $(CURDIR)/.cache
+export CARGO_TARGET_DIR ?= $(CURDIR)/target
+BINARY := $(CARGO_TARGET_DIR)/release/headland
+
+.PHONY: help
+help: ## List what one can do
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
+
+.PHONY: demo
+demo: build fetch guests ## Build everything, serve two example apps over real models, ask them (ARGS=--once: then stop)
+	python3 scripts/demo.py --binary $(BINARY) --cache $(HEADLAND_CACHE) $(ARGS)
+
+.PHONY: test
+test: ## Install what the tests need and run them all
+	scripts/test.sh
+
+.PHONY: check
+check: lint test ## What CI runs: lint and test
+
+.PHONY: lint
+lint: ## Format check, clippy, docs, dependency rules (cargo-deny, where installed)
+	scripts/lint.sh
+
+.PHONY: fmt
+fmt: ## Format all Rust code
+	cargo fmt --all
+	cd guest-examples && cargo fmt --all
+
+.PHONY: bench
+bench: build fetch guests ## Measure ours against the floor and the peers, in one run, with ratios
+	scripts/bench.sh $(ARGS)
+
+.PHONY: build
+build: ## Build the headland binary in release
+	cargo build --release --locked -p headland
+
+.PHONY: guests
+guests: ## Build the example guests into guest-examples/dist
+	guest-examples/build.sh
+
+.PHONY: fetch
+fetch: ## Fetch ONNX Runtime and all-MiniLM-L6-v2 into the cache
+	scripts/fetch.sh
+
+.PHONY: clean
+clean: ## Remove builds and fetched things of this clone
+	rm -rf target guest-examples/target guest-examples/dist .cache

@@ -1,0 +1,125 @@
+//! The command line.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+/// An edge AI inference gateway: Wasm apps over batched, native inference.
+#[derive(Parser)]
+#[command(version, propagate_version = true, max_term_width = 100)]
+#[command(after_help = "Examples:
+  headland up --model digits=models/digits --app examples/digits/headland.app.toml
+  headland up --config headland.toml
+  headland model list
+  headland completions bash > /etc/bash_completion.d/headland")]
+pub struct Args {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Subcommand)]
+pub enum Command {
+    /// Run gateway, control plane and one PoP in this process
+    Up(Box<UpOptions>),
+    /// Look at the models of a running gateway
+    #[command(subcommand)]
+    Model(ModelCommand),
+    /// Look at the apps of a running gateway, or check a manifest
+    #[command(subcommand)]
+    App(AppCommand),
+    /// Print a shell completion script
+    Completions {
+        /// The shell to complete for
+        shell: clap_complete::Shell,
+    },
+}
+
+/// Options of `headland up`. What is given here wins over the configuration file.
+#[derive(clap::Args, Default)]
+#[command(after_help = "Examples:
+  headland up --model all-minilm-l6-v2=./all-minilm-l6-v2
+      serve a sentence-transformers folder: POST /v1/embeddings, /v2/models/all-minilm-l6-v2/infer
+  headland up --model ./digits --app ./digits-app/headland.app.toml --listen 0.0.0.0:8080
+      serve an ONNX model and an app that uses it
+  headland up --config headland.toml
+      serve what the file lists
+
+SIGTERM or Ctrl-C drains: /v2/health/ready answers 503, requests in flight finish. A second one ends at once.")]
+pub struct UpOptions {
+    /// Read models, apps and limits from this file
+    #[arg(long, value_name = "FILE", env = "HEADLAND_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// Serve inference and apps here [default: 127.0.0.1:8080]
+    #[arg(long, value_name = "ADDR", env = "HEADLAND_LISTEN")]
+    pub listen: Option<SocketAddr>,
+    /// Serve metrics and administration here [default: 127.0.0.1:8081]
+    #[arg(long, value_name = "ADDR", env = "HEADLAND_ADMIN_LISTEN")]
+    pub admin_listen: Option<SocketAddr>,
+    /// Keep caches and state here [default: ~/.local/share/headland]
+    #[arg(long, value_name = "DIR", env = "HEADLAND_DATA_DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// Load the model in DIR, under NAME or else its own or the folder's name; may be repeated
+    #[arg(long = "model", value_name = "[NAME=]DIR")]
+    pub models: Vec<String>,
+    /// Deploy the app of this manifest; may be repeated
+    #[arg(long = "app", value_name = "MANIFEST")]
+    pub apps: Vec<PathBuf>,
+    /// How log lines look
+    #[arg(long, value_enum, default_value_t, env = "HEADLAND_LOG_FORMAT")]
+    pub log_format: LogFormat,
+    /// Which log lines appear: error, warn, info, debug, trace, or per target, such as `info,access=off,guest=debug`
+    #[arg(long, value_name = "FILTER", default_value = "info", env = "HEADLAND_LOG")]
+    pub log: String,
+}
+
+#[derive(Clone, Copy, Default, ValueEnum)]
+pub enum LogFormat {
+    /// For people
+    #[default]
+    Text,
+    /// One JSON object a line
+    Json,
+}
+
+#[derive(Subcommand)]
+pub enum ModelCommand {
+    /// List the loaded models
+    List(Target),
+    /// Show one model: signature, device, memory, counters
+    Show {
+        /// Name of the model
+        name: String,
+        #[command(flatten)]
+        target: Target,
+    },
+}
+
+#[derive(Subcommand)]
+pub enum AppCommand {
+    /// List the deployed apps and their routes
+    List(Target),
+    /// Show one app: routes, what it may use, limits
+    Show {
+        /// Name of the app
+        name: String,
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Check a manifest without deploying it
+    Check {
+        /// The headland.app.toml
+        manifest: PathBuf,
+    },
+}
+
+/// Which gateway to ask, and how to print.
+#[derive(clap::Args)]
+pub struct Target {
+    /// Admin address of the gateway
+    #[arg(long, value_name = "URL", env = "HEADLAND_SERVER", default_value = "http://127.0.0.1:8081")]
+    pub server: String,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}

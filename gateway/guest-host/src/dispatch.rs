@@ -1,0 +1,228 @@
+//! One request through one fresh guest instance.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use headland_wasi_nn_host::WasiNnCtx;
+use http::header::{HOST, HeaderValue};
+use http_body::Body;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use wasmtime::{Store, UpdateDeadline};
+use wasmtime_wasi::WasiCtxBuilder;
+use wasmtime_wasi_http::WasiHttpView;
+use wasmtime_wasi_http::p2::bindings::http::types::{ErrorCode, Scheme};
+use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
+use wasmtime_wasi_http::p2::types::HostResponseOutparam;
+
+use crate::apps::{App, AppRoute};
+use crate::body::{GuestBody, LimitedBody};
+use crate::error::GuestError;
+use crate::state::GuestState;
+use crate::stats::Outcome;
+use crate::stdio::{LogStream, Stream};
+
+/// What the host knows of a request beside the request itself.
+#[derive(Clone, Debug)]
+pub struct RequestContext {
+    /// Its id, for logs.
+    pub request_id: Arc<str>,
+}
+
+type Head = Result<http::Response<HyperOutgoingBody>, ErrorCode>;
+type Running = Pin<Box<dyn Future<Output = Result<(), GuestError>> + Send>>;
+
+impl AppRoute {
+    /// Runs the guest on `request`. Returns when the response's head is there; its body streams from then on.
+    ///
+    /// Dropping the future, or the body before its end, stops the guest.
+    ///
+    /// # Errors
+    /// [`GuestError`]; the host is well after each of them.
+    pub async fn handle<B>(
+        &self,
+        request: http::Request<B>,
+        context: RequestContext,
+    ) -> Result<http::Response<GuestBody>, GuestError>
+    where
+        B: Body<Data = Bytes> + Unpin + Send + 'static,
+        B::Error: std::fmt::Display,
+    {
+        let result = self.run(request, context).await;
+        self.app.stats.count(Outcome::of(&result));
+        result
+    }
+
+    async fn run<B>(
+        &self,
+        mut request: http::Request<B>,
+        context: RequestContext,
+    ) -> Result<http::Response<GuestBody>, GuestError>
+    where
+        B: Body<Data = Bytes> + Unpin + Send + 'static,
+        B::Error: std::fmt::Display,
+    {
+        let limits = self.app.limits;
+        let too_large = || GuestError::BodyTooLarge { limit: limits.body };
+        if request.body().size_hint().lower() > limits.body.0 {
+            return Err(too_large());
+        }
+        let Ok(permit) = self.instances.clone().try_acquire_owned() else {
+            return Err(GuestError::Overloaded { instances_max: self.instances_max });
+        };
+        if !request.headers().contains_key(HOST) && request.uri().authority().is_none() {
+            // HTTP/1.0 has no Host, and wasi:http cannot do without an authority.
+            request.headers_mut().insert(HOST, HeaderValue::from_static("localhost"));
+        }
+        let (parts, body) = request.into_parts();
+        let (body, exceeded) = LimitedBody::new(body, limits.body.0);
+        let (head, response) = oneshot::channel();
+        let guest = self.guest(http::Request::from_parts(parts, body), head, context, permit);
+        match first_of(guest, response).await {
+            // What the guest made of a body it could not read is beside the point.
+            _ if exceeded.load(Relaxed) => Err(too_large()),
+            outcome => outcome.map(|(head, task)| head.map(|body| GuestBody::new(body, task))),
+        }
+    }
+
+    /// The guest's whole run, within its deadline. Boxed, so that it can start on the connection's task and move to
+    /// its own when the response outlives the call.
+    fn guest<B>(
+        &self,
+        request: http::Request<LimitedBody<B>>,
+        head: oneshot::Sender<Head>,
+        context: RequestContext,
+        permit: OwnedSemaphorePermit,
+    ) -> Running
+    where
+        B: Body<Data = Bytes> + Unpin + Send + 'static,
+        B::Error: std::fmt::Display,
+    {
+        let (app, pre, models) = (self.app.clone(), self.pre.clone(), self.models.clone());
+        let deadline_ms = app.limits.deadline_ms;
+        let deadline = Instant::now() + Duration::from_millis(deadline_ms);
+        Box::pin(async move {
+            // Declared before the store, so that it outlives it: the slot is free when the instance is gone.
+            let _instance = CountInstance::new(app.clone(), permit);
+            let head_sent = Arc::new(AtomicBool::new(false));
+            let mut store = Store::new(pre.engine(), state(&app, &context, models, deadline));
+            store.limiter(|state| &mut state.memory);
+            store.set_epoch_deadline(1);
+            store.epoch_deadline_callback(|_| Ok(UpdateDeadline::Yield(1)));
+            let run = async {
+                let mut http = store.data_mut().http();
+                let request = http.new_incoming_request(Scheme::Http, request)?;
+                let outparam = http.table.push(outparam(head, head_sent.clone()))?;
+                let proxy = pre.instantiate_async(&mut store).await?;
+                proxy.wasi_http_incoming_handler().call_handle(&mut store, request, outparam).await
+            };
+            let result = tokio::time::timeout_at(deadline.into(), run).await;
+            let error = match result {
+                Ok(Ok(())) => return Ok(()),
+                Ok(Err(error)) => {
+                    let refused = store.data().memory.refused;
+                    tracing::warn!(
+                        target: "guest",
+                        app = &*app.name,
+                        request_id = &*context.request_id,
+                        memory_limit = refused,
+                        error = %format_args!("{error:#}"),
+                        "guest failed"
+                    );
+                    if refused {
+                        GuestError::MemoryLimit { limit: app.limits.memory }
+                    } else {
+                        GuestError::Trapped
+                    }
+                }
+                Err(_) => {
+                    tracing::warn!(
+                        target: "guest",
+                        app = &*app.name,
+                        request_id = &*context.request_id,
+                        deadline_ms,
+                        "guest stopped at its deadline"
+                    );
+                    GuestError::DeadlineExceeded { deadline_ms }
+                }
+            };
+            if head_sent.load(Relaxed) {
+                app.stats.count_cut_off();
+            }
+            Err(error)
+        })
+    }
+}
+
+type Started = (http::Response<HyperOutgoingBody>, Option<tokio::task::AbortHandle>);
+
+/// Runs the guest on the calling task until the response's head is there, and the rest of it, if any, on a task of its
+/// own: most guests are done by then, and cost no task at all.
+async fn first_of(mut guest: Running, mut response: oneshot::Receiver<Head>) -> Result<Started, GuestError> {
+    tokio::select! {
+        biased;
+        ended = &mut guest => match response.try_recv() {
+            // A head that was set counts, even if the guest failed after it: the broken body tells the client.
+            Ok(head) => Ok((answered(head)?, None)),
+            Err(_) => Err(ended.err().unwrap_or(GuestError::NoResponse)),
+        },
+        head = &mut response => match head {
+            Ok(head) => {
+                let head = answered(head)?;
+                let rest = tokio::spawn(guest);
+                Ok((head, Some(rest.abort_handle())))
+            }
+            // The outparam was dropped unset; how the guest ends says why.
+            Err(_) => Err(guest.await.err().unwrap_or(GuestError::NoResponse)),
+        },
+    }
+}
+
+fn answered(head: Head) -> Result<http::Response<HyperOutgoingBody>, GuestError> {
+    head.map_err(|code| GuestError::ErrorCode { code: format!("{code:?}") })
+}
+
+/// Passes the head on and notes that it has gone out.
+fn outparam(head: oneshot::Sender<Head>, sent: Arc<AtomicBool>) -> HostResponseOutparam {
+    HostResponseOutparam {
+        send: Box::new(move |value| {
+            sent.store(true, Relaxed);
+            // Nobody listens when the client has gone; the guest is about to be stopped then.
+            let _ = head.send(value);
+        }),
+    }
+}
+
+fn state(
+    app: &App,
+    context: &RequestContext,
+    models: Arc<headland_batcher::ModelTable>,
+    deadline: Instant,
+) -> GuestState {
+    let log = |stream| LogStream::new(stream, app.name.clone(), context.request_id.clone());
+    let wasi = WasiCtxBuilder::new().envs(&app.env).stdout(log(Stream::Stdout)).stderr(log(Stream::Stderr)).build();
+    let nn = WasiNnCtx::new(models, app.grants.clone(), Some(deadline));
+    let memory_bytes_max = usize::try_from(app.limits.memory.0).unwrap_or(usize::MAX);
+    GuestState::new(wasi, nn, app.outbound.clone(), memory_bytes_max)
+}
+
+/// Counts an instance for as long as it lives, and gives its slot back at its end.
+struct CountInstance {
+    app: Arc<App>,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl CountInstance {
+    fn new(app: Arc<App>, permit: OwnedSemaphorePermit) -> Self {
+        app.stats.instance_started();
+        CountInstance { app, _permit: permit }
+    }
+}
+
+impl Drop for CountInstance {
+    fn drop(&mut self) {
+        self.app.stats.instance_ended();
+    }
+}

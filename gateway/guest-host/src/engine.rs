@@ -1,0 +1,104 @@
+//! The wasmtime engine: one for the process, tuned so that a fresh instance per request is cheap.
+
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
+
+/// Guest instances alive at a time, unless the operator says otherwise. Beyond it requests are told to come back.
+pub const INSTANCES_MAX: u32 = 1_000;
+/// Linear memory an instance can have at the very most; apps set their own limit below it.
+pub const MEMORY_BYTES_MAX: usize = 1 << 32;
+/// Core modules, memories and tables within one component: enough for guests that carry a JS or Python engine.
+const CORE_INSTANCES_PER_COMPONENT_MAX: u32 = 32;
+const MEMORIES_PER_COMPONENT_MAX: u32 = 2;
+const TABLES_PER_COMPONENT_MAX: u32 = 8;
+/// Elements of one table; engines compiled to Wasm need some ten thousand.
+const TABLE_ELEMENTS_MAX: usize = 100_000;
+/// Memory of a freed slot that stays mapped for the next instance, where the kernel can say which pages were touched
+/// (`PAGEMAP_SCAN`, Linux 6.7). Without it, zeroing what is kept costs more than mapping it again.
+const KEEP_RESIDENT_BYTES: usize = 2 << 20;
+/// How often a running guest lets other tasks of its thread run, and looks at its deadline.
+const EPOCH_TICK: Duration = Duration::from_millis(10);
+
+/// What the instance pool is sized by.
+#[derive(Clone, Copy, Debug)]
+pub struct PoolOptions {
+    /// Guest instances alive at a time.
+    pub instances_max: u32,
+}
+
+impl Default for PoolOptions {
+    fn default() -> Self {
+        PoolOptions { instances_max: INSTANCES_MAX }
+    }
+}
+
+/// The engine and the thread that ticks its epoch. Cheap to clone; the ticking ends with the last clone.
+#[derive(Clone)]
+pub struct GuestEngine {
+    engine: Engine,
+    options: PoolOptions,
+    _alive: Arc<()>,
+}
+
+impl GuestEngine {
+    /// Starts the engine.
+    ///
+    /// # Errors
+    /// When the address space for the pool cannot be reserved, or the ticking thread cannot start.
+    pub fn new(options: PoolOptions) -> wasmtime::Result<Self> {
+        // Only making the engine tells whether the kernel has PAGEMAP_SCAN.
+        let engine = Engine::new(&config(options, true)).or_else(|error| {
+            tracing::debug!(%error, "no PAGEMAP_SCAN: freed guest memory is unmapped instead of kept");
+            Engine::new(&config(options, false))
+        })?;
+        let alive = Arc::new(());
+        let (ticked, watched) = (engine.clone(), Arc::downgrade(&alive));
+        std::thread::Builder::new().name("epoch".into()).spawn(move || tick(&ticked, &watched))?;
+        Ok(GuestEngine { engine, options, _alive: alive })
+    }
+
+    /// The wasmtime engine.
+    pub fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// What the pool was sized by.
+    pub fn options(&self) -> PoolOptions {
+        self.options
+    }
+}
+
+fn config(options: PoolOptions, pagemap_scan: bool) -> Config {
+    let instances = options.instances_max;
+    let keep = if pagemap_scan { KEEP_RESIDENT_BYTES } else { 0 };
+    let mut pool = PoolingAllocationConfig::new();
+    pool.total_component_instances(instances)
+        .total_core_instances(instances.saturating_mul(4))
+        .total_memories(instances)
+        .total_tables(instances.saturating_mul(2))
+        .total_stacks(instances)
+        .max_core_instances_per_component(CORE_INSTANCES_PER_COMPONENT_MAX)
+        .max_memories_per_component(MEMORIES_PER_COMPONENT_MAX)
+        .max_tables_per_component(TABLES_PER_COMPONENT_MAX)
+        .table_elements(TABLE_ELEMENTS_MAX)
+        .max_memory_size(MEMORY_BYTES_MAX)
+        .linear_memory_keep_resident(keep)
+        .table_keep_resident(keep.min(64 << 10))
+        .async_stack_keep_resident(keep.min(32 << 10))
+        .pagemap_scan(if pagemap_scan { Enabled::Yes } else { Enabled::No });
+    let mut config = Config::new();
+    config
+        .allocation_strategy(InstanceAllocationStrategy::Pooling(pool))
+        .wasm_component_model(true)
+        .epoch_interruption(true);
+    config
+}
+
+fn tick(engine: &Engine, alive: &Weak<()>) {
+    while alive.strong_count() > 0 {
+        std::thread::sleep(EPOCH_TICK);
+        engine.increment_epoch();
+    }
+}

@@ -1,0 +1,81 @@
+//! What one guest instance may touch: its store's data, made anew for each request.
+
+use std::sync::Arc;
+
+use headland_wasi_nn_host::{WasiNnCtx, WasiNnCtxView, WasiNnView};
+use wasmtime::ResourceLimiter;
+use wasmtime::component::ResourceTable;
+use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
+
+use crate::outbound::{Outbound, OutboundHooks};
+
+/// Host resources (streams, tensors, headers) one instance may hold.
+const RESOURCES_MAX: usize = 10_000;
+/// Elements all tables of one instance may grow to.
+const TABLE_ELEMENTS_MAX: usize = 100_000;
+
+pub(crate) struct GuestState {
+    wasi: WasiCtx,
+    http: WasiHttpCtx,
+    outbound: OutboundHooks,
+    nn: WasiNnCtx,
+    table: ResourceTable,
+    pub memory: MemoryLimiter,
+}
+
+impl GuestState {
+    pub fn new(wasi: WasiCtx, nn: WasiNnCtx, outbound: Arc<Outbound>, memory_bytes_max: usize) -> Self {
+        let mut table = ResourceTable::new();
+        table.set_max_capacity(RESOURCES_MAX);
+        GuestState {
+            wasi,
+            http: WasiHttpCtx::new(),
+            outbound: OutboundHooks(outbound),
+            nn,
+            table,
+            memory: MemoryLimiter { bytes_max: memory_bytes_max, bytes: 0, refused: false },
+        }
+    }
+}
+
+/// Holds an instance to its memory, over all its linear memories, and remembers whether it asked for more.
+pub(crate) struct MemoryLimiter {
+    bytes_max: usize,
+    bytes: usize,
+    pub refused: bool,
+}
+
+impl ResourceLimiter for MemoryLimiter {
+    fn memory_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
+        let total = self.bytes.saturating_add(desired.saturating_sub(current));
+        if total > self.bytes_max {
+            self.refused = true;
+            return Ok(false);
+        }
+        self.bytes = total;
+        Ok(true)
+    }
+
+    fn table_growing(&mut self, _: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
+        Ok(desired <= TABLE_ELEMENTS_MAX)
+    }
+}
+
+impl WasiView for GuestState {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
+    }
+}
+
+impl WasiHttpView for GuestState {
+    fn http(&mut self) -> WasiHttpCtxView<'_> {
+        WasiHttpCtxView { ctx: &mut self.http, table: &mut self.table, hooks: &mut self.outbound }
+    }
+}
+
+impl WasiNnView for GuestState {
+    fn nn(&mut self) -> WasiNnCtxView<'_> {
+        WasiNnCtxView { ctx: &mut self.nn, table: &mut self.table }
+    }
+}

@@ -1,0 +1,37 @@
+#!/usr/bin/env bash
+# Installs what the tests need (the Wasm target, the ONNX Runtime library, the example model, Python clients) and runs
+# them all. REQUIRE_*: a part that is missing fails its tests instead of skipping them.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+export HEADLAND_CACHE=${HEADLAND_CACHE:-$PWD/.cache}
+export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$PWD/target}
+export REQUIRE_ONNXRUNTIME=1 REQUIRE_MODELS=1 REQUIRE_GUESTS=1 REQUIRE_E2E=1
+step() { printf '\n\033[1m== %s\033[0m\n' "$*"; }
+
+step "fetch models and libraries"
+scripts/fetch.sh
+export ORT_DYLIB_PATH=$HEADLAND_CACHE/onnxruntime/libonnxruntime.so
+
+step "Python clients"
+venv=$HEADLAND_CACHE/venv
+wanted=$(sha256sum tests/requirements.txt | cut -c1-16)
+if [ "$(cat "$venv/.requirements" 2>/dev/null)" != "$wanted" ]; then
+    python3 -m venv --clear "$venv"
+    "$venv/bin/pip" install --quiet --disable-pip-version-check --requirement tests/requirements.txt
+    echo "$wanted" > "$venv/.requirements"
+fi
+
+step "example guests"
+guest-examples/build.sh
+(cd guest-examples && cargo test --quiet --locked)
+
+step "Rust tests"
+if cargo nextest --version >/dev/null 2>&1; then
+    cargo nextest run --release --locked --workspace
+else
+    cargo test --release --locked --workspace --quiet
+fi
+
+step "end-to-end tests with real clients"
+cargo build --release --locked -p headland
+HEADLAND_BINARY=$CARGO_TARGET_DIR/release/headland "$venv/bin/python" -m pytest tests -q
