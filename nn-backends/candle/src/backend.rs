@@ -1,0 +1,44 @@
+//! [`CandleBackend`]: folder in, executor out.
+
+use headland_nn_core::{Backend, Device, Executor, ModelDir, NnError};
+
+use crate::architecture::Architecture;
+use crate::encoder::Encoder;
+use crate::executor::CandleExecutor;
+use crate::pooling::Pooling;
+use crate::weights::Weights;
+
+/// Loads sentence-embedding models of the BERT family: `config.json`, `model.safetensors`, and the pooling and
+/// normalisation that `modules.json` lists.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct CandleBackend;
+
+impl CandleBackend {
+    /// The backend; it holds nothing.
+    pub fn new() -> Self {
+        CandleBackend
+    }
+}
+
+impl Backend for CandleBackend {
+    fn name(&self) -> &'static str {
+        "candle"
+    }
+
+    fn load(&self, model: &ModelDir, device: Device) -> Result<Box<dyn Executor>, NnError> {
+        if device != Device::Cpu {
+            return Err(NnError::DeviceUnavailable(
+                format!(
+                    "device `{device}` was asked for, and candle is built into this Headland for the CPU only; load the \
+                     model on `cpu`, or deploy it as an ONNX model to have it on `{device}`"
+                )
+                .into(),
+            ));
+        }
+        let architecture = Architecture::read(&model.file("config.json"))?;
+        let pooling = Pooling::read(model)?;
+        let mut weights = Weights::open(&model.file("model.safetensors"))?;
+        let encoder = Encoder::load(&mut weights, &architecture)?;
+        Ok(Box::new(CandleExecutor::new(architecture, encoder, pooling, weights.loaded_bytes())))
+    }
+}

@@ -1,0 +1,178 @@
+//! A request's token tensors, checked and packed: the tokens of all texts one after the other, without padding.
+
+use std::ops::Range;
+
+use headland_nn_core::{NamedTensor, NnError};
+
+use crate::architecture::Architecture;
+
+/// The most tokens, padding included, that one run takes.
+pub const MAX_BATCH_TOKENS: usize = 1 << 20;
+
+/// Tokens to run.
+pub(crate) struct Batch {
+    rows: usize,
+    columns: usize,
+    ids: Vec<u32>,
+    positions: Vec<u32>,
+    token_types: Vec<u32>,
+    /// The tokens of each text, as a range of the packed ones. A text whose mask is all zero has none and is left out.
+    texts: Vec<Range<usize>>,
+    /// For each text its row in the request.
+    text_rows: Vec<usize>,
+    /// For each token its place in the request.
+    places: Vec<usize>,
+}
+
+impl Batch {
+    /// Packs `inputs`, which have passed the signature's check.
+    ///
+    /// # Errors
+    /// [`NnError::InvalidInput`] for an id outside its table, a mask of other values than 0 and 1, or a batch of nothing;
+    /// [`NnError::TooLarge`] for a sequence or a batch that is too long.
+    pub fn pack(inputs: &[NamedTensor], architecture: &Architecture) -> Result<Self, NnError> {
+        let input = |name: &str| inputs.iter().find(|input| *input.name == *name).map(|input| &input.tensor);
+        let ids = input("input_ids").ok_or_else(|| NnError::invalid("input `input_ids` is missing"))?;
+        let &[rows, columns] = &**ids.shape() else {
+            return Err(NnError::invalid(format!("input `input_ids` is of shape {}; it has two axes", ids.shape())));
+        };
+        check_extent(rows, columns, architecture)?;
+        let values = |name: &str| input(name).map(|tensor| tensor.to_slice::<i64>()).transpose();
+        let (ids, mask, types) = (ids.to_slice::<i64>()?, values("attention_mask")?, values("token_type_ids")?);
+        let mut batch = Batch::with_capacity(rows, columns);
+        for row in 0..rows {
+            let begin = batch.ids.len();
+            let mut position = 0;
+            for place in row * columns..(row + 1) * columns {
+                let id = index_into(architecture.vocabulary, "token id", ids[place], place, columns)?;
+                let own_position = architecture.position(id, &mut position);
+                let token_type = match &types {
+                    // A model without segments takes what says "all in the first one".
+                    Some(types) => {
+                        index_into(architecture.token_types.max(1), "token type", types[place], place, columns)?
+                    }
+                    None => 0,
+                };
+                match mask.as_ref().map_or(1, |mask| mask[place]) {
+                    0 => continue,
+                    1 => {}
+                    other => {
+                        return Err(NnError::invalid(format!(
+                            "attention_mask[{row},{}] is {other}; 1 stands for a token and 0 for padding",
+                            place % columns
+                        )));
+                    }
+                }
+                batch.ids.push(id);
+                batch.positions.push(own_position);
+                batch.token_types.push(token_type);
+                batch.places.push(place);
+            }
+            if batch.ids.len() > begin {
+                batch.texts.push(begin..batch.ids.len());
+                batch.text_rows.push(row);
+            }
+        }
+        Ok(batch)
+    }
+
+    fn with_capacity(rows: usize, columns: usize) -> Self {
+        let tokens = || Vec::with_capacity(rows * columns);
+        Batch {
+            rows,
+            columns,
+            ids: tokens(),
+            positions: tokens(),
+            token_types: tokens(),
+            texts: Vec::with_capacity(rows),
+            text_rows: Vec::with_capacity(rows),
+            places: Vec::with_capacity(rows * columns),
+        }
+    }
+
+    /// Rows and columns of the request.
+    pub fn shape(&self) -> [usize; 2] {
+        [self.rows, self.columns]
+    }
+
+    /// Token ids, packed.
+    pub fn ids(&self) -> &[u32] {
+        &self.ids
+    }
+
+    /// Rows of the position table, packed.
+    pub fn positions(&self) -> &[u32] {
+        &self.positions
+    }
+
+    /// Segments, packed.
+    pub fn token_types(&self) -> &[u32] {
+        &self.token_types
+    }
+
+    /// The tokens of each text that has any.
+    pub fn texts(&self) -> &[Range<usize>] {
+        &self.texts
+    }
+
+    /// The request's row of each of [`Self::texts`].
+    pub fn text_rows(&self) -> &[usize] {
+        &self.text_rows
+    }
+
+    /// Puts packed token embeddings of `width` back in the request's places; zeros where it has padding.
+    pub fn unpack(&self, packed: Vec<f32>, width: usize) -> Vec<f32> {
+        if self.places.len() == self.rows * self.columns {
+            return packed;
+        }
+        let mut unpacked = vec![0.0; self.rows * self.columns * width];
+        for (embedding, &place) in packed.chunks_exact(width).zip(&self.places) {
+            unpacked[place * width..][..width].copy_from_slice(embedding);
+        }
+        unpacked
+    }
+}
+
+impl Architecture {
+    /// The position of the next token, `id`, where `count` tokens went before that have one.
+    fn position(&self, id: u32, count: &mut u32) -> u32 {
+        match self.counts_from_padding {
+            Some(padding) if id == padding => padding,
+            from => {
+                *count += 1;
+                from.map_or(*count - 1, |padding| padding + *count)
+            }
+        }
+    }
+}
+
+fn check_extent(rows: usize, columns: usize, architecture: &Architecture) -> Result<(), NnError> {
+    if rows == 0 || columns == 0 {
+        return Err(NnError::invalid(format!("input `input_ids` is of shape [{rows},{columns}]; it holds no token")));
+    }
+    let longest = architecture.longest();
+    if columns > longest {
+        return Err(NnError::TooLarge(
+            format!("a sequence of {columns} tokens; the model takes at most {longest}, so truncate it").into(),
+        ));
+    }
+    // Neither overflows: the tensor is in memory.
+    if rows * columns > MAX_BATCH_TOKENS {
+        return Err(NnError::TooLarge(
+            format!("a batch of {rows} x {columns} tokens; at most {MAX_BATCH_TOKENS} run at once, so split it").into(),
+        ));
+    }
+    Ok(())
+}
+
+/// `value` as an index into a table of `rows`.
+fn index_into(rows: usize, what: &str, value: i64, place: usize, columns: usize) -> Result<u32, NnError> {
+    u32::try_from(value).ok().filter(|&index| (index as usize) < rows).ok_or_else(|| {
+        NnError::invalid(format!(
+            "{what} {value} at [{},{}] is out of range; the model has 0 to {}",
+            place / columns,
+            place % columns,
+            rows - 1
+        ))
+    })
+}

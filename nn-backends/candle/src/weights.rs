@@ -1,0 +1,64 @@
+//! A model's tensors, read out of its memory-mapped `model.safetensors` by name and checked against the expected shape.
+
+use std::path::{Path, PathBuf};
+
+use candle_core::safetensors::{Load, MmapedSafetensors};
+use candle_core::{DType, Device, Tensor};
+use headland_nn_core::NnError;
+
+/// The tensor that every family has and whose name tells the prefix of all others: folders saved from a bare model have
+/// none, those saved from a model with a head have `bert.`, `roberta.` and the like.
+const LANDMARK: &str = "embeddings.word_embeddings.weight";
+
+/// The open file. It is mapped only while a model loads: candle's tensors own their memory.
+pub(crate) struct Weights {
+    file: MmapedSafetensors,
+    path: PathBuf,
+    prefix: String,
+    loaded_bytes: u64,
+}
+
+impl Weights {
+    /// Maps the file at `path` and reads its header.
+    pub fn open(path: &Path) -> Result<Self, NnError> {
+        let bad = |cause: String| NnError::bad_model(format!("{}: {cause}", path.display()));
+        if !path.exists() {
+            return Err(bad("there is no such file; only weights in safetensors format are read".to_owned()));
+        }
+        // SAFETY: a mapped file must not shrink while it is read. Model files are in place, verified, before they are
+        // loaded and are replaced by renaming, never rewritten; the mapping ends with the load.
+        let file = unsafe { MmapedSafetensors::new(path) }.map_err(|error| bad(without_backtrace(&error)))?;
+        let prefix = file.tensors().iter().find_map(|(name, _)| name.strip_suffix(LANDMARK).map(str::to_owned));
+        let prefix = prefix.ok_or_else(|| bad(format!("there is no tensor `{LANDMARK}`, with or without a prefix")))?;
+        Ok(Weights { file, path: path.to_owned(), prefix, loaded_bytes: 0 })
+    }
+
+    /// The tensor `name` as FP32 of this `shape`.
+    pub fn tensor(&mut self, name: &str, shape: &[usize]) -> Result<Tensor, NnError> {
+        let name = format!("{}{name}", self.prefix);
+        let bad = |cause: String| NnError::bad_model(format!("{}: tensor `{name}` {cause}", self.path.display()));
+        let view = self.file.get(&name).map_err(|_| bad("is missing".to_owned()))?;
+        if view.shape() != shape {
+            return Err(bad(format!("has shape {:?}, and config.json calls for {shape:?}", view.shape())));
+        }
+        let tensor = view.load(&Device::Cpu).and_then(|tensor| tensor.to_dtype(DType::F32));
+        let tensor = tensor.map_err(|error| bad(format!("cannot be read: {}", without_backtrace(&error))))?;
+        self.loaded_bytes += (tensor.elem_count() * size_of::<f32>()) as u64;
+        Ok(tensor)
+    }
+
+    /// Whether there is a tensor `name`.
+    pub fn has(&self, name: &str) -> bool {
+        self.file.get(&format!("{}{name}", self.prefix)).is_ok()
+    }
+
+    /// Bytes of all tensors given out so far, in memory.
+    pub fn loaded_bytes(&self) -> u64 {
+        self.loaded_bytes
+    }
+}
+
+/// candle's errors carry a backtrace behind their first line, when backtraces are on.
+fn without_backtrace(error: &candle_core::Error) -> String {
+    error.to_string().lines().next().unwrap_or_default().to_owned()
+}
