@@ -62,7 +62,8 @@ fn get(target: &Target, path: &str) -> Result<Value> {
         format!("no gateway answers at {}; is `headland up` running, and is --server right?", target.server)
     })?;
     let status = response.status();
-    let body = response.body_mut().with_config().limit(ANSWER_BYTES_MAX).read_to_string().context("reading the answer")?;
+    let body =
+        response.body_mut().with_config().limit(ANSWER_BYTES_MAX).read_to_string().context("reading the answer")?;
     let answer: Value =
         serde_json::from_str(&body).with_context(|| format!("{url} did not answer JSON; is it the admin address?"))?;
     if !status.is_success() {

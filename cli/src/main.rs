@@ -5,6 +5,7 @@ mod client;
 mod config;
 mod logging;
 mod models;
+mod signals;
 mod up;
 
 use std::process::ExitCode;

@@ -24,7 +24,7 @@ pub struct Backends {
 impl Backends {
     /// Backends that look for their libraries in `data_dir` too.
     pub fn new(data_dir: &Path) -> Self {
-        Backends { onnx_library: LibrarySearch::from_env(data_dir), onnx: None, candle: CandleBackend::new() }
+        Backends { onnx_library: LibrarySearch::of_process(Some(data_dir)), onnx: None, candle: CandleBackend::new() }
     }
 
     /// The backend for `format`, and what it is to load.
@@ -81,7 +81,11 @@ pub fn load(config: &ModelConfig, backends: &mut Backends, table: &ModelTable) -
         "model loaded"
     );
     if let Some(replaced) = table.insert(model.clone()) {
-        anyhow::bail!("two models are `{}:{}`; give one of them another name or version", name, replaced.info().version);
+        anyhow::bail!(
+            "two models are `{}:{}`; give one of them another name or version",
+            name,
+            replaced.info().version
+        );
     }
     Ok(model)
 }

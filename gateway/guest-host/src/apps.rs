@@ -68,6 +68,16 @@ pub enum DeployError {
         /// Which import or export is missing.
         problem: String,
     },
+    /// The component links but its instance does not start.
+    #[error("app `{app}`: {component} does not start: {problem}")]
+    Start {
+        /// The app.
+        app: AppName,
+        /// Its component.
+        component: PathBuf,
+        /// What stopped it.
+        problem: String,
+    },
     /// Two apps claim one name, or one host and path.
     #[error("{0}")]
     Conflict(String),
@@ -162,6 +172,21 @@ impl Apps {
             apps.push(app);
         }
         Ok(Apps { routes, apps, dice: AtomicU64::new(0) })
+    }
+
+    /// Makes one instance of every component, so that one that cannot start is found before a request finds it.
+    ///
+    /// # Errors
+    /// [`DeployError::Start`], naming app and component.
+    pub async fn warm_up(&self) -> Result<(), DeployError> {
+        for (_, route) in &self.routes {
+            route.instantiate().await.map_err(|error| DeployError::Start {
+                app: route.app.manifest.name.clone(),
+                component: route.summary.component.clone(),
+                problem: format!("{error:#}"),
+            })?;
+        }
+        Ok(())
     }
 
     /// The route for a request: by host, then by longest path prefix, then by weight.

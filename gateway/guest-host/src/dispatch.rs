@@ -55,6 +55,30 @@ impl AppRoute {
         result
     }
 
+    /// Makes an instance as a request would, and drops it. For warming up, and for measuring what an instance costs.
+    ///
+    /// # Errors
+    /// When the component does not start, or the pool is full.
+    pub async fn instantiate(&self) -> wasmtime::Result<()> {
+        let context = RequestContext { request_id: "warm-up".into() };
+        let mut store = self.store(&context, self.deadline());
+        self.pre.instantiate_async(&mut store).await.map(drop)
+    }
+
+    fn deadline(&self) -> Instant {
+        Instant::now() + Duration::from_millis(self.app.limits.deadline_ms)
+    }
+
+    /// A store with the app's limits, its clock and its grants.
+    fn store(&self, context: &RequestContext, deadline: Instant) -> Store<GuestState> {
+        let mut store = Store::new(self.pre.engine(), state(&self.app, context, self.models.clone(), deadline));
+        store.limiter(|state| &mut state.memory);
+        store.set_epoch_deadline(1);
+        // At every tick others get their turn; the deadline itself is a timeout around the whole run.
+        store.epoch_deadline_callback(|_| Ok(UpdateDeadline::Yield(1)));
+        store
+    }
+
     async fn run<B>(
         &self,
         mut request: http::Request<B>,
@@ -100,17 +124,15 @@ impl AppRoute {
         B: Body<Data = Bytes> + Unpin + Send + 'static,
         B::Error: std::fmt::Display,
     {
-        let (app, pre, models) = (self.app.clone(), self.pre.clone(), self.models.clone());
+        let (app, pre, deadline) = (self.app.clone(), self.pre.clone(), self.deadline());
         let deadline_ms = app.limits.deadline_ms;
-        let deadline = Instant::now() + Duration::from_millis(deadline_ms);
+        // Declared before the store, so that it outlives it: the slot is free when the instance is gone.
+        let instance = CountInstance::new(app.clone(), permit);
+        let store = self.store(&context, deadline);
         Box::pin(async move {
-            // Declared before the store, so that it outlives it: the slot is free when the instance is gone.
-            let _instance = CountInstance::new(app.clone(), permit);
+            let _instance = instance;
+            let mut store = store;
             let head_sent = Arc::new(AtomicBool::new(false));
-            let mut store = Store::new(pre.engine(), state(&app, &context, models, deadline));
-            store.limiter(|state| &mut state.memory);
-            store.set_epoch_deadline(1);
-            store.epoch_deadline_callback(|_| Ok(UpdateDeadline::Yield(1)));
             let run = async {
                 let mut http = store.data_mut().http();
                 let request = http.new_incoming_request(Scheme::Http, request)?;
@@ -131,11 +153,7 @@ impl AppRoute {
                         error = %format_args!("{error:#}"),
                         "guest failed"
                     );
-                    if refused {
-                        GuestError::MemoryLimit { limit: app.limits.memory }
-                    } else {
-                        GuestError::Trapped
-                    }
+                    if refused { GuestError::MemoryLimit { limit: app.limits.memory } } else { GuestError::Trapped }
                 }
                 Err(_) => {
                     tracing::warn!(

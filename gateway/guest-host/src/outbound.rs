@@ -88,10 +88,8 @@ mod tests {
 
     #[test]
     fn only_listed_origins_are_allowed() {
-        let outbound = Outbound {
-            app: "x".into(),
-            allow: vec!["https://api.example.com".into(), "http://127.0.0.1:9000".into()],
-        };
+        let outbound =
+            Outbound { app: "x".into(), allow: vec!["https://api.example.com".into(), "http://127.0.0.1:9000".into()] };
         for (uri, expected) in [
             ("https://api.example.com/v1?q=1", true),
             ("https://API.example.com:443/", true),

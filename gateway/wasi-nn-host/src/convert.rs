@@ -160,7 +160,7 @@ mod tests {
     #[test]
     fn an_output_type_the_guest_lacks_is_named() {
         let output = NamedTensor::new("label", Tensor::from_strings([1], &["seven"]).unwrap());
-        let error = to_guest_tensor(output).unwrap_err();
+        let error = to_guest_tensor(output).map(|_| ()).unwrap_err();
         assert_eq!(error.code, ErrorCode::UnsupportedOperation);
         assert_eq!(error.data, "output `label` is BYTES, which wasi:nn has no type for");
     }

@@ -25,6 +25,7 @@ pub(crate) struct ExecutionContext {
 }
 
 /// `wasi:nn/errors.error`.
+#[derive(Debug)]
 pub(crate) struct GuestError {
     pub code: ErrorCode,
     pub data: String,
