@@ -1,0 +1,59 @@
+//! Everything that is not a native endpoint goes to the app that claims host and path.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::response::Response;
+use headland_guest_host::{GuestError, RequestContext};
+use http::Request;
+use http::header::HOST;
+
+use crate::errors::{ApiError, Reason};
+use crate::gateway::Gateway;
+use crate::observe::{REQUEST_ID, Served};
+
+/// Runs the app's guest on the request. Bodies stream both ways.
+pub(crate) async fn dispatch(
+    State(gateway): State<Arc<Gateway>>,
+    request: Request<Body>,
+) -> Result<Response, ApiError> {
+    let route = {
+        let host = request.uri().host().or_else(|| request.headers().get(HOST)?.to_str().ok());
+        gateway.apps().route(host, request.uri().path()).ok_or_else(|| no_app(host, request.uri().path()))?
+    };
+    // `observe.rs` has put it there.
+    let request_id = request.headers().get(REQUEST_ID).and_then(|id| id.to_str().ok()).unwrap_or_default();
+    let context = RequestContext { request_id: Arc::from(request_id) };
+    let served = Served::App(route.app().clone());
+    let mut response = match route.handle(request, context).await {
+        Ok(response) => response.map(Body::new),
+        Err(error) => axum::response::IntoResponse::into_response(ApiError::from(error)),
+    };
+    response.extensions_mut().insert(served);
+    Ok(response)
+}
+
+fn no_app(host: Option<&str>, path: &str) -> ApiError {
+    let host = host.unwrap_or("(none)");
+    let message = format!(
+        "no app answers for path `{path}` of host `{host}`; give one a [[route]] with this `path` in its headland.app.toml \
+         and start the gateway with it"
+    );
+    ApiError::new(Reason::AppNotFound, message)
+}
+
+impl From<GuestError> for ApiError {
+    fn from(error: GuestError) -> Self {
+        let reason = match &error {
+            GuestError::Trapped => Reason::GuestTrap,
+            GuestError::DeadlineExceeded { .. } => Reason::GuestDeadline,
+            GuestError::MemoryLimit { .. } => Reason::GuestMemoryLimit,
+            GuestError::NoResponse | GuestError::ErrorCode { .. } => Reason::GuestNoResponse,
+            GuestError::BodyTooLarge { .. } => Reason::BodyTooLarge,
+            GuestError::Overloaded { .. } => Reason::Overloaded,
+            GuestError::Internal => Reason::Internal,
+        };
+        ApiError::new(reason, error.to_string())
+    }
+}

@@ -1,0 +1,184 @@
+//! The one place that chooses HTTP statuses. `docs/errors.md` lists every row.
+//!
+//! Handlers return an [`ApiError`] without knowing in which protocol's shape it will be written: `observe.rs` renders
+//! it on the way out, when the request id is at hand.
+
+mod render;
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::response::{IntoResponse, Response};
+use headland_batcher::NotLoaded;
+use headland_nn_core::NnError;
+use http::StatusCode;
+
+pub(crate) use render::{Shape, render};
+
+/// What the table says about a [`Reason`].
+#[derive(Clone, Copy, Debug)]
+pub struct Row {
+    /// The status every protocol answers with.
+    pub status: StatusCode,
+    /// The last part of the problem's `type`; with `_` for `-` it is OpenAI's `code`.
+    pub slug: &'static str,
+    /// The problem's `title`: what happened, whatever the request.
+    pub title: &'static str,
+    /// When it is worth trying again, in seconds.
+    pub retry_after_s: Option<u8>,
+}
+
+macro_rules! reasons {
+    ($($(#[$doc:meta])* $name:ident: $status:ident, $slug:literal, $title:literal, $retry:expr;)*) => {
+        /// Why a request got no answer of its own.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Reason { $($(#[$doc])* $name,)* }
+
+        impl Reason {
+            /// Every reason.
+            pub const ALL: &[Reason] = &[$(Reason::$name),*];
+
+            /// Its row of the table.
+            pub const fn row(self) -> Row {
+                match self {
+                    $(Reason::$name => Row {
+                        status: StatusCode::$status, slug: $slug, title: $title, retry_after_s: $retry,
+                    },)*
+                }
+            }
+        }
+    };
+}
+
+reasons! {
+    /// The body is not what the protocol says it is.
+    MalformedBody: BAD_REQUEST, "malformed-body", "The request body cannot be read", None;
+    /// Names, shapes, types or values the model cannot take.
+    InvalidInput: BAD_REQUEST, "invalid-input", "The request does not fit the model", None;
+    /// More than the model can do at once.
+    TooMuch: BAD_REQUEST, "too-much", "The request asks for more than the model can do at once", None;
+    /// No such model or version.
+    ModelNotFound: NOT_FOUND, "model-not-found", "The model is not loaded", None;
+    /// No app answers for host and path.
+    AppNotFound: NOT_FOUND, "app-not-found", "No app answers here", None;
+    /// The protocol has no such route.
+    RouteNotFound: NOT_FOUND, "route-not-found", "There is no such route", None;
+    /// The route is there, for other methods.
+    MethodNotAllowed: METHOD_NOT_ALLOWED, "method-not-allowed", "The route does not take this method", None;
+    /// The client was too slow to send its body.
+    BodyTimeout: REQUEST_TIMEOUT, "body-timeout", "The request body did not arrive in time", None;
+    /// The body is over a limit.
+    BodyTooLarge: PAYLOAD_TOO_LARGE, "body-too-large", "The request body is too large", None;
+    /// The body is compressed.
+    UnsupportedEncoding: UNSUPPORTED_MEDIA_TYPE, "unsupported-encoding", "The content encoding is not supported", None;
+    /// A queue or budget is full.
+    Overloaded: SERVICE_UNAVAILABLE, "overloaded", "The gateway is busy", Some(1);
+    /// The model or the gateway is going away.
+    ShuttingDown: SERVICE_UNAVAILABLE, "shutting-down", "The gateway is shutting down", Some(5);
+    /// The request's time ran out.
+    DeadlineExceeded: GATEWAY_TIMEOUT, "deadline-exceeded", "The deadline passed", None;
+    /// Our fault.
+    Internal: INTERNAL_SERVER_ERROR, "internal", "The gateway failed", None;
+    /// The guest trapped.
+    GuestTrap: INTERNAL_SERVER_ERROR, "guest-trap", "The app failed", None;
+    /// The guest ended without an answer.
+    GuestNoResponse: INTERNAL_SERVER_ERROR, "guest-no-response", "The app gave no answer", None;
+    /// The guest wanted more memory than its manifest gives it.
+    GuestMemoryLimit: INTERNAL_SERVER_ERROR, "guest-memory-limit", "The app ran out of memory", None;
+    /// The guest took longer than its manifest gives it.
+    GuestDeadline: GATEWAY_TIMEOUT, "guest-deadline", "The app took too long", None;
+}
+
+/// A request that failed: what the client is told, and what only the log is.
+#[derive(Clone, Debug)]
+pub struct ApiError {
+    reason: Reason,
+    message: String,
+    param: Option<&'static str>,
+    cause: Option<Arc<str>>,
+}
+
+impl ApiError {
+    /// An error whose `message` is safe to show: what happened, to what, what to do next.
+    pub fn new(reason: Reason, message: impl Into<String>) -> Self {
+        ApiError { reason, message: message.into(), param: None, cause: None }
+    }
+
+    /// An [`Reason::Internal`] whose cause goes to the log alone.
+    pub fn internal(message: impl Into<String>, cause: impl Into<Arc<str>>) -> Self {
+        ApiError { cause: Some(cause.into()), ..ApiError::new(Reason::Internal, message) }
+    }
+
+    /// Names the request field that is wrong, for the protocols that say so.
+    pub fn param(self, param: &'static str) -> Self {
+        ApiError { param: Some(param), ..self }
+    }
+
+    /// Why it failed.
+    pub fn reason(&self) -> Reason {
+        self.reason
+    }
+
+    /// What the client is told.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+}
+
+impl From<NnError> for ApiError {
+    fn from(error: NnError) -> Self {
+        let reason = match &error {
+            NnError::InvalidInput(_) => Reason::InvalidInput,
+            NnError::TooLarge(_) => Reason::TooMuch,
+            NnError::Overloaded { .. } => Reason::Overloaded,
+            NnError::DeadlineExceeded { .. } => Reason::DeadlineExceeded,
+            NnError::ShuttingDown { .. } => Reason::ShuttingDown,
+            // A loaded model meets none of these but `Runtime`; all three may name files and devices of this machine.
+            NnError::DeviceUnavailable(cause) | NnError::BadModel(cause) | NnError::Runtime(cause) => {
+                let message = "the model failed on this request; the gateway's log has the cause";
+                return ApiError::internal(message, cause.clone());
+            }
+        };
+        ApiError::new(reason, error.to_string())
+    }
+}
+
+impl From<NotLoaded> for ApiError {
+    fn from(error: NotLoaded) -> Self {
+        ApiError::new(Reason::ModelNotFound, error.to_string()).param("model")
+    }
+}
+
+/// An empty response that carries the error to `observe.rs`, which writes it.
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let mut response = Response::new(Body::empty());
+        *response.status_mut() = self.reason.row().status;
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_documentation_lists_every_row() {
+        let page = include_str!("../../../docs/errors.md");
+        for reason in Reason::ALL {
+            let row = reason.row();
+            let start = format!("| `{}` | {} |", row.slug, row.status.as_u16());
+            assert!(page.contains(&start), "docs/errors.md has no row `{start}`");
+        }
+        let rows = page.lines().filter(|line| line.starts_with("| `")).count();
+        assert_eq!(rows, Reason::ALL.len(), "docs/errors.md lists something that is no reason");
+    }
+
+    #[test]
+    fn a_backends_message_stays_inside() {
+        let error = ApiError::from(NnError::runtime("/srv/models/x.onnx: bad node"));
+        assert_eq!(error.reason(), Reason::Internal);
+        assert!(!error.message().contains("/srv"));
+    }
+}

@@ -1,0 +1,121 @@
+//! The gateway's shared state, and the two routers over it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use axum::Router;
+use axum::middleware::from_fn_with_state;
+use headland_batcher::ModelTable;
+use headland_guest_host::Apps;
+use tokio::sync::Semaphore;
+
+use crate::body::BUDGET_UNIT_BYTES;
+use crate::errors::{ApiError, Reason, Shape};
+use crate::limits::Limits;
+use crate::metrics::{Metrics, RouteKind};
+use crate::observe::{Plane, observe};
+use crate::{admin, apps, kserve, openai};
+
+/// What all requests share.
+pub struct Gateway {
+    models: Arc<ModelTable>,
+    apps: Arc<Apps>,
+    limits: Limits,
+    ready: AtomicBool,
+    body_budget: Arc<Semaphore>,
+    started_unix_s: u64,
+    metrics: Arc<Metrics>,
+}
+
+impl Gateway {
+    /// A gateway over `models` and `apps`. It is ready from the start: load before you serve.
+    pub fn new(models: Arc<ModelTable>, apps: Arc<Apps>, limits: Limits) -> Arc<Self> {
+        let budget = limits.bodies_bytes_max.max(limits.body_bytes_max).div_ceil(BUDGET_UNIT_BYTES);
+        Arc::new(Gateway {
+            models,
+            apps,
+            limits,
+            ready: AtomicBool::new(true),
+            body_budget: Arc::new(Semaphore::new(budget.min(Semaphore::MAX_PERMITS))),
+            started_unix_s: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()),
+            metrics: Arc::new(Metrics::new()),
+        })
+    }
+
+    /// The loaded models.
+    pub fn models(&self) -> &ModelTable {
+        &self.models
+    }
+
+    /// The deployed apps.
+    pub fn apps(&self) -> &Apps {
+        &self.apps
+    }
+
+    /// What a request may use.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// Whether `/v2/health/ready` says yes.
+    pub fn is_ready(&self) -> bool {
+        self.ready.load(Relaxed)
+    }
+
+    /// Lets `/v2/health/ready` say yes or no.
+    pub fn set_ready(&self, ready: bool) {
+        self.ready.store(ready, Relaxed);
+    }
+
+    /// Waits for `signal`, then says not ready: what [`crate::serve`] should get as its shutdown.
+    pub async fn unready_after(self: Arc<Self>, signal: impl Future<Output = ()>) {
+        signal.await;
+        self.set_ready(false);
+    }
+
+    pub(crate) fn body_budget(&self) -> &Arc<Semaphore> {
+        &self.body_budget
+    }
+
+    pub(crate) fn started_unix_s(&self) -> u64 {
+        self.started_unix_s
+    }
+
+    pub(crate) fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+}
+
+/// The data plane: native endpoints, and apps for everything else.
+pub fn data_plane(gateway: Arc<Gateway>) -> Router {
+    let plane = Plane { metrics: gateway.metrics.clone(), shape_of: Shape::of_path, route_of: RouteKind::of_path };
+    Router::new()
+        // The two protocols own their prefixes whole: a typo below them is answered in their own error shape, and no
+        // app can shadow them.
+        .nest("/v2", kserve::routes())
+        .nest("/v1", openai::routes())
+        // Apps come last, by host and path: theirs is every path that is left.
+        .fallback(apps::dispatch)
+        // Known paths asked with another method; the router adds `Allow`.
+        .method_not_allowed_fallback(method_not_allowed)
+        // Outermost, so that nothing goes out unseen: request id in and out, trace context, panics to errors, errors
+        // to the protocol's shape, access log, metrics.
+        .layer(from_fn_with_state(plane, observe))
+        .with_state(gateway)
+}
+
+/// The admin plane: metrics and the JSON API. It belongs on a listener that only operators reach.
+pub fn admin_plane(gateway: Arc<Gateway>) -> Router {
+    let plane =
+        Plane { metrics: gateway.metrics.clone(), shape_of: |_| Shape::Problem, route_of: |_| RouteKind::Admin };
+    admin::routes()
+        .method_not_allowed_fallback(method_not_allowed)
+        .layer(from_fn_with_state(plane, observe))
+        .with_state(gateway)
+}
+
+async fn method_not_allowed(method: http::Method, uri: http::Uri) -> ApiError {
+    let message = format!("`{}` does not take {method}; the `allow` header says what it takes", uri.path());
+    ApiError::new(Reason::MethodNotAllowed, message)
+}

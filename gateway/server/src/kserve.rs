@@ -1,0 +1,151 @@
+//! The Open Inference Protocol v2 over REST, as KServe and Triton speak it.
+//!
+//! `request.rs` turns bytes into tensors (`data.rs`, `sink.rs`: the JSON elements), the model table runs them,
+//! `response.rs` writes what comes back, `metadata.rs` says what there is.
+
+mod data;
+mod metadata;
+mod request;
+mod response;
+pub(crate) mod sink;
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::Json;
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{FromRequestParts, Path, State};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use headland_batcher::{Call, Model};
+use headland_text::TEXT_INPUT;
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, Request, StatusCode, Uri};
+use serde::Deserialize;
+use serde_json::json;
+
+use crate::errors::{ApiError, Reason};
+use crate::gateway::Gateway;
+use crate::observe::Served;
+use crate::{body, lookup, offload, truncation};
+
+pub(crate) use metadata::{ModelTensors, tensors};
+pub use request::{InferRequest, ParseError, RequestedOutput, parse_infer};
+
+/// Says where the JSON ends and the binary tensors begin.
+pub(crate) const JSON_LENGTH: HeaderName = HeaderName::from_static("inference-header-content-length");
+
+/// Everything below `/v2`.
+pub(crate) fn routes() -> Router<Arc<Gateway>> {
+    Router::new()
+        .route("/", get(async || Json(metadata::server())))
+        .route("/health/live", get(async || Json(json!({ "live": true }))))
+        .route("/health/ready", get(ready))
+        .route("/models", get(models))
+        .route("/models/{model}", get(model_metadata))
+        .route("/models/{model}/versions/{version}", get(model_metadata))
+        .route("/models/{model}/ready", get(model_ready))
+        .route("/models/{model}/versions/{version}/ready", get(model_ready))
+        .route("/models/{model}/infer", post(infer))
+        .route("/models/{model}/versions/{version}/infer", post(infer))
+        .fallback(unknown_route)
+}
+
+async fn unknown_route(uri: Uri) -> ApiError {
+    let message = format!(
+        "there is no `{}`; the Open Inference Protocol's routes begin with /v2/models and /v2/health",
+        uri.path()
+    );
+    ApiError::new(Reason::RouteNotFound, message)
+}
+
+async fn ready(State(gateway): State<Arc<Gateway>>) -> Response {
+    let ready = gateway.is_ready();
+    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, Json(json!({ "ready": ready }))).into_response()
+}
+
+async fn models(State(gateway): State<Arc<Gateway>>) -> Response {
+    let mut names: Vec<_> = gateway.models().all().iter().map(|model| model.info().name.clone()).collect();
+    names.dedup();
+    Json(json!({ "models": names })).into_response()
+}
+
+async fn model_metadata(State(gateway): State<Arc<Gateway>>, Asked(model): Asked) -> Response {
+    Json(metadata::model(&gateway, &model)).into_response()
+}
+
+/// A model in the table is loaded and warm.
+async fn model_ready(Asked(model): Asked) -> Response {
+    Json(json!({ "name": model.info().name, "ready": true })).into_response()
+}
+
+async fn infer(
+    State(gateway): State<Arc<Gateway>>,
+    Asked(model): Asked,
+    request: Request<Body>,
+) -> Result<Response, ApiError> {
+    let arrived = Instant::now();
+    let json_bytes = json_length(request.headers())?;
+    // Held to the end: the input tensors may be views of it, and its share of the budget goes with it.
+    let held = body::read(&gateway, request).await?;
+    let bytes = held.bytes.clone();
+    let InferRequest { id, timeout, inputs, outputs, binary_outputs } =
+        offload::run(json_bytes.unwrap_or(bytes.len()), move || parse_infer(json_bytes, &bytes)).await??;
+    let texts = inputs.iter().find(|input| &*input.name == TEXT_INPUT).map(|input| truncation::texts_in(&input.tensor));
+    let binary = response::binary_flags(&model, &outputs, binary_outputs)?;
+    let wanted = model.select(outputs.iter().map(|output| output.name.as_str()))?;
+    let infer_max = gateway.limits().infer_max;
+    let deadline = Some(arrived + timeout.map_or(infer_max, |timeout| timeout.min(infer_max)));
+    let answer = model.infer(Call { inputs, wanted, deadline }).await?;
+    let served = Served::Model(model.info().name.to_arc());
+    let truncated = answer.text.as_ref().and_then(|usage| truncation::header(usage, texts.unwrap_or(0)));
+    let json_bytes = response::json_bytes_estimate(&answer.outputs, &binary);
+    let mut response =
+        offload::run(json_bytes, move || response::write(&model, id.as_deref(), &answer.outputs, &binary)).await??;
+    truncation::set(response.headers_mut(), truncated);
+    response.extensions_mut().insert(served);
+    Ok(response)
+}
+
+fn json_length(headers: &HeaderMap) -> Result<Option<usize>, ApiError> {
+    let Some(value) = headers.get(JSON_LENGTH) else { return Ok(None) };
+    let length = value.to_str().ok().and_then(|text| text.parse().ok());
+    length.map(Some).ok_or_else(|| {
+        ApiError::new(Reason::MalformedBody, "Inference-Header-Content-Length must be the JSON part's length in bytes")
+    })
+}
+
+impl From<ParseError> for ApiError {
+    fn from(error: ParseError) -> Self {
+        let reason = match &error {
+            ParseError::Json { .. } | ParseError::Framing(_) => Reason::MalformedBody,
+            ParseError::Tensor { .. } => Reason::InvalidInput,
+        };
+        ApiError::new(reason, error.to_string())
+    }
+}
+
+#[derive(Deserialize)]
+struct AskedPath {
+    model: String,
+    version: Option<String>,
+}
+
+/// The model that the path names.
+struct Asked(Arc<Model>);
+
+impl FromRequestParts<Arc<Gateway>> for Asked {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, gateway: &Arc<Gateway>) -> Result<Self, ApiError> {
+        let Path(path) = Path::<AskedPath>::from_request_parts(parts, gateway)
+            .await
+            .map_err(|error| ApiError::new(Reason::RouteNotFound, error.body_text()))?;
+        lookup::model(gateway, &path.model, path.version.as_deref()).map(Asked)
+    }
+}
+
+#[cfg(test)]
+mod tests;
