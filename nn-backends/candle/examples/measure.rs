@@ -1,11 +1,13 @@
-//! Times the executor alone on batches of equal length: `measure DIR`.
+//! Times the executor alone on batches of equal length: `measure DIR`; `RAYON_NUM_THREADS` says on how many threads.
 
 use std::time::Instant;
 
-use headland_candle::CandleBackend;
+use headland_candle::{CandleBackend, run_each_model_on_one_thread};
 use headland_nn_core::{Backend, Device, ModelDir, NamedTensor, OutputSelection, Tensor};
 
 fn main() {
+    // SAFETY: nothing else runs yet.
+    unsafe { run_each_model_on_one_thread() };
     let dir = std::env::args().nth(1).expect("usage: measure DIR");
     let begun = Instant::now();
     let mut executor = CandleBackend::new().load(&ModelDir::new(dir), Device::Cpu).expect("a model");

@@ -12,7 +12,9 @@ mod executor;
 mod files;
 mod layer;
 mod pooling;
+mod threads;
 mod weights;
 
 pub use backend::CandleBackend;
 pub use batch::MAX_BATCH_TOKENS;
+pub use threads::run_each_model_on_one_thread;

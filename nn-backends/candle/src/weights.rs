@@ -27,7 +27,7 @@ impl Weights {
         }
         // SAFETY: a mapped file must not shrink while it is read. Model files are in place, verified, before they are
         // loaded and are replaced by renaming, never rewritten; the mapping ends with the load.
-        let file = unsafe { MmapedSafetensors::new(path) }.map_err(|error| bad(without_backtrace(&error)))?;
+        let file = unsafe { MmapedSafetensors::new(path) }.map_err(|error| bad(cause(&error)))?;
         let prefix = file.tensors().iter().find_map(|(name, _)| name.strip_suffix(LANDMARK).map(str::to_owned));
         let prefix = prefix.ok_or_else(|| bad(format!("there is no tensor `{LANDMARK}`, with or without a prefix")))?;
         Ok(Weights { file, path: path.to_owned(), prefix, loaded_bytes: 0 })
@@ -42,7 +42,7 @@ impl Weights {
             return Err(bad(format!("has shape {:?}, and config.json calls for {shape:?}", view.shape())));
         }
         let tensor = view.load(&Device::Cpu).and_then(|tensor| tensor.to_dtype(DType::F32));
-        let tensor = tensor.map_err(|error| bad(format!("cannot be read: {}", without_backtrace(&error))))?;
+        let tensor = tensor.map_err(|error| bad(format!("cannot be read: {}", cause(&error))))?;
         self.loaded_bytes += (tensor.elem_count() * size_of::<f32>()) as u64;
         Ok(tensor)
     }
@@ -58,7 +58,10 @@ impl Weights {
     }
 }
 
-/// candle's errors carry a backtrace behind their first line, when backtraces are on.
-fn without_backtrace(error: &candle_core::Error) -> String {
-    error.to_string().lines().next().unwrap_or_default().to_owned()
+/// The cause alone: candle wraps it in the path, which the caller names, and, when backtraces are on, in one of those.
+fn cause(error: &candle_core::Error) -> String {
+    match error {
+        candle_core::Error::WithPath { inner, .. } | candle_core::Error::WithBacktrace { inner, .. } => cause(inner),
+        error => error.to_string(),
+    }
 }

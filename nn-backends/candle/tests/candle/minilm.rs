@@ -1,10 +1,8 @@
 //! all-MiniLM-L6-v2 from the unmodified folder, against what sentence-transformers computes.
 
-mod common;
-
 use std::path::Path;
 
-use common::{difference, input, load, minilm_dir, rows, run, sentences};
+use crate::common::{difference, input, load, minilm_dir, rows, run, sentences};
 use headland_nn_core::OutputSelection;
 use headland_text::TextEncoder;
 use serde::Deserialize;

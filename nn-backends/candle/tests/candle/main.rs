@@ -1,0 +1,6 @@
+//! The backend from outside, as the model table uses it: real weights, small models of every family, and what is refused.
+
+mod broken;
+mod common;
+mod minilm;
+mod tiny;
