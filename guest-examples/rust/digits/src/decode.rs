@@ -102,8 +102,10 @@ fn luma(red: u8, green: u8, blue: u8) -> u8 {
 }
 
 fn decode_jpeg(picture: &[u8]) -> Result<Gray, PictureError> {
-    let corrupt =
-        |error: zune_jpeg::errors::DecodeErrors| PictureError::Corrupt { format: "JPEG", cause: error.to_string() };
+    let corrupt = |error: zune_jpeg::errors::DecodeErrors| {
+        // Some of its messages come in quotation marks.
+        PictureError::Corrupt { format: "JPEG", cause: error.to_string().trim_matches('"').to_owned() }
+    };
     // Strict, because a picture that is cut off would be filled up with gray otherwise. The decoder's own limits
     // are lifted for the header, so that the message can name the size.
     let options = DecoderOptions::default()
