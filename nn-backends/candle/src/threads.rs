@@ -11,6 +11,7 @@ const VARIABLE: &str = "RAYON_NUM_THREADS";
 ///
 /// # Safety
 /// Sets an environment variable: call it while the process has one thread, first thing in `main`.
+#[expect(clippy::disallowed_methods, reason = "candle takes its thread count from the environment and nowhere else")]
 pub unsafe fn run_each_model_on_one_thread() {
     if std::env::var_os(VARIABLE).is_none() {
         // SAFETY: no other thread reads the environment, as the caller promises.

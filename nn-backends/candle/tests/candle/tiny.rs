@@ -78,7 +78,8 @@ fn every_family_computes_what_transformers_does() {
 
 #[test]
 fn every_pooling_mode_is_that_of_sentence_transformers() {
-    let cases: [(&str, fn(&Golden) -> Vec<&[f32]>); 7] = [
+    type Expected = fn(&Golden) -> Vec<&[f32]>;
+    let cases: [(&str, Expected); 7] = [
         (r#"{"pooling_mode_cls_token": true, "pooling_mode_mean_tokens": false}"#, |g| vec![&g.cls]),
         (r#"{"pooling_mode_max_tokens": true}"#, |g| vec![&g.max]),
         (r#"{"pooling_mode_mean_tokens": true}"#, |g| vec![&g.mean]),
