@@ -1,0 +1,182 @@
+//! From a model's folder to a session on the device that was asked for.
+
+use std::fs;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::thread::available_parallelism;
+
+use headland_nn_core::{Backend, Device, Executor, ModelDir, NnError};
+use ort::ep;
+use ort::session::Session;
+use ort::session::builder::{AutoDevicePolicy, GraphOptimizationLevel, SessionBuilder};
+
+use crate::executor::OnnxExecutor;
+use crate::runtime::Runtime;
+use crate::{LibrarySearch, OpenError, signature, weights};
+
+/// The graph file of a folder where nothing else names one.
+const DEFAULT_GRAPH: &str = "model.onnx";
+
+/// How sessions are made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct OnnxOptions {
+    /// Threads that share one operator's work on the processor, the executor's own included. `None` means as many as
+    /// the process may use. Where several executors of a model run side by side, fewer each is usually better: on short
+    /// inputs two executors of one thread beat one of two.
+    pub intra_threads: Option<NonZeroUsize>,
+}
+
+/// Loads ONNX graphs. Cheap to clone; all clones share one library and environment.
+#[derive(Clone)]
+pub struct OnnxBackend {
+    runtime: Runtime,
+    options: OnnxOptions,
+}
+
+impl OnnxBackend {
+    /// Finds and opens the ONNX Runtime library, with default options.
+    ///
+    /// A process has one ONNX Runtime: once a library is open, later calls return it whatever they search for.
+    ///
+    /// # Errors
+    /// When the library is nowhere, is not usable, or is too old; the message says how to get one.
+    pub fn open(search: &LibrarySearch) -> Result<Self, OpenError> {
+        Ok(OnnxBackend { runtime: Runtime::open(search)?, options: OnnxOptions::default() })
+    }
+
+    /// The same backend, making sessions with `options`.
+    pub fn with_options(self, options: OnnxOptions) -> Self {
+        OnnxBackend { options, ..self }
+    }
+
+    /// The library in use: its path, or its bare name where the system's loader found it.
+    pub fn library(&self) -> &Path {
+        &self.runtime.path
+    }
+
+    fn builder(&self, device: Device) -> Result<SessionBuilder, NnError> {
+        let threads = self.options.intra_threads.or_else(|| available_parallelism().ok()).map_or(1, NonZeroUsize::get);
+        let builder = Session::builder(&self.runtime.environment)
+            .map_err(NnError::runtime)
+            .and_then(|builder| configure(builder, threads).map_err(NnError::runtime))?;
+        match device {
+            Device::Cpu => Ok(builder),
+            Device::Cuda(ordinal) => self.on_cuda(builder, ordinal),
+        }
+    }
+
+    /// Adds the CUDA execution provider, whose absence is an error.
+    fn on_cuda(&self, builder: SessionBuilder, ordinal: u32) -> Result<SessionBuilder, NnError> {
+        let unavailable = |cause: &str| {
+            NnError::DeviceUnavailable(
+                format!(
+                    "cuda:{ordinal} was asked for, but ONNX Runtime from {} cannot run on it: {cause}; use the library of \
+                     the `onnxruntime-gpu` package with its CUDA and cuDNN libraries, or load the model on `cpu`",
+                    self.runtime.path.display(),
+                )
+                .into(),
+            )
+        };
+        let id = i32::try_from(ordinal).map_err(|_| unavailable("there is no such device number"))?;
+        builder
+            .with_execution_providers([ep::CUDA::default().with_device_id(id).build().error_on_failure()])
+            .map_err(|error| unavailable(error.message()))
+    }
+}
+
+/// The settings every session shares. Idle threads do not spin: on busy cores spinning halves the speed of everything.
+/// No device but the one that was asked for is chosen behind our back.
+fn configure(builder: SessionBuilder, threads: usize) -> ort::Result<SessionBuilder> {
+    Ok(builder
+        .with_optimization_level(GraphOptimizationLevel::Level3)?
+        .with_intra_threads(threads)?
+        .with_inter_threads(1)?
+        .with_intra_op_spinning(false)?
+        .with_inter_op_spinning(false)?
+        .with_auto_device(AutoDevicePolicy::PreferCPU)?)
+}
+
+impl Backend for OnnxBackend {
+    fn name(&self) -> &'static str {
+        "onnx"
+    }
+
+    fn load(&self, model: &ModelDir, device: Device) -> Result<Box<dyn Executor>, NnError> {
+        let graph = graph_file(model)?;
+        let memory_bytes = weights::check(&graph)?;
+        let mut builder = self.builder(device)?;
+        let bad = |cause: &str| NnError::bad_model(format!("{}: {cause}", graph.display()));
+        let session = builder.commit_from_file(&graph).map_err(|error| bad(error.message()))?;
+        let signature = signature::of_session(&session).map_err(|cause| bad(&cause))?;
+        Ok(Box::new(OnnxExecutor::new(session, signature, device, memory_bytes)))
+    }
+}
+
+/// The graph that was named, else `model.onnx`, else the folder's only `*.onnx` file.
+fn graph_file(model: &ModelDir) -> Result<PathBuf, NnError> {
+    if let Some(named) = model.graph() {
+        return if named.is_file() {
+            Ok(named)
+        } else {
+            Err(NnError::bad_model(format!("{}: there is no such file", named.display())))
+        };
+    }
+    let default = model.file(DEFAULT_GRAPH);
+    if default.is_file() {
+        return Ok(default);
+    }
+    let root = model.root().display();
+    let mut graphs = onnx_files(model.root()).map_err(|error| NnError::bad_model(format!("{root}: {error}")))?;
+    match graphs.len() {
+        1 => Ok(graphs.remove(0)),
+        0 => Err(NnError::bad_model(format!("{root}: there is no {DEFAULT_GRAPH} and no other *.onnx file"))),
+        _ => {
+            let names: Vec<_> = graphs.iter().filter_map(|path| path.file_name()?.to_str()).collect();
+            Err(NnError::bad_model(format!("{root}: several graphs ({}); say which one to load", names.join(", "))))
+        }
+    }
+}
+
+fn onnx_files(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|extension| extension == "onnx") && path.is_file() {
+            files.push(path);
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn folder(files: &[&str]) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        for file in files {
+            fs::write(folder.path().join(file), "").unwrap();
+        }
+        folder
+    }
+
+    #[test]
+    fn the_graph_is_the_named_one_then_model_onnx_then_the_only_one() {
+        let found = |files: &[&str], named: Option<&str>| {
+            let folder = folder(files);
+            let model = ModelDir::new(folder.path());
+            let model = if let Some(name) = named { model.with_graph(name) } else { model };
+            graph_file(&model).map(|path| path.file_name().unwrap().to_str().unwrap().to_owned())
+        };
+        assert_eq!(found(&["a.onnx", "model.onnx"], Some("a.onnx")).unwrap(), "a.onnx");
+        assert_eq!(found(&["a.onnx", "model.onnx"], None).unwrap(), "model.onnx");
+        assert_eq!(found(&["a.onnx", "README.md"], None).unwrap(), "a.onnx");
+        let message = |files: &[&str], named| found(files, named).unwrap_err().to_string();
+        assert!(
+            message(&["a.onnx", "b.onnx"], None).ends_with("several graphs (a.onnx, b.onnx); say which one to load")
+        );
+        assert!(message(&["README.md"], None).ends_with("there is no model.onnx and no other *.onnx file"));
+        assert!(message(&["a.onnx"], Some("b.onnx")).ends_with("b.onnx: there is no such file"));
+    }
+}

@@ -1,0 +1,5 @@
+//! The backend on the real ONNX Runtime library; skipped with a reason where that is not there.
+
+mod common;
+mod digits;
+mod graphs;
