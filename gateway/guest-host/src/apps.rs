@@ -31,7 +31,8 @@ pub struct AppRoute {
     pub(crate) pre: ProxyPre<GuestState>,
     pub(crate) models: Arc<ModelTable>,
     pub(crate) instances: Arc<Semaphore>,
-    pub(crate) instances_max: u32,
+    /// Held so that the epoch ticks for as long as a guest can run.
+    pub(crate) engine: GuestEngine,
     summary: RouteSummary,
 }
 
@@ -263,7 +264,7 @@ impl Deployment<'_> {
             pre,
             models: self.models.clone(),
             instances: self.instances.clone(),
-            instances_max: self.engine.options().instances_max,
+            engine: self.engine.clone(),
             summary: RouteSummary {
                 host: route.host.clone(),
                 path: route.path.clone(),

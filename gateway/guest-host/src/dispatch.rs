@@ -94,7 +94,7 @@ impl AppRoute {
             return Err(too_large());
         }
         let Ok(permit) = self.instances.clone().try_acquire_owned() else {
-            return Err(GuestError::Overloaded { instances_max: self.instances_max });
+            return Err(GuestError::Overloaded { instances_max: self.engine.options().instances_max });
         };
         if !request.headers().contains_key(HOST) && request.uri().authority().is_none() {
             // HTTP/1.0 has no Host, and wasi:http cannot do without an authority.
@@ -150,7 +150,7 @@ impl AppRoute {
                         app = &*app.name,
                         request_id = &*context.request_id,
                         memory_limit = refused,
-                        error = %format_args!("{error:#}"),
+                        error = ?format!("{error:#}"),
                         "guest failed"
                     );
                     if refused { GuestError::MemoryLimit { limit: app.limits.memory } } else { GuestError::Trapped }
