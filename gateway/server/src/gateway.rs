@@ -5,7 +5,9 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use axum::Router;
+use axum::extract::OriginalUri;
 use axum::middleware::from_fn_with_state;
+use axum::routing::any;
 use headland_batcher::ModelTable;
 use headland_guest_host::Apps;
 use tokio::sync::Semaphore;
@@ -95,6 +97,9 @@ pub fn data_plane(gateway: Arc<Gateway>) -> Router {
         // app can shadow them.
         .nest("/v2", kserve::routes())
         .nest("/v1", openai::routes())
+        // Nesting leaves exactly these two out.
+        .route("/v2/", any(kserve::unknown_route))
+        .route("/v1/", any(openai::unknown_route))
         // Apps come last, by host and path: theirs is every path that is left.
         .fallback(apps::dispatch)
         // Known paths asked with another method; the router adds `Allow`.
@@ -115,7 +120,7 @@ pub fn admin_plane(gateway: Arc<Gateway>) -> Router {
         .with_state(gateway)
 }
 
-async fn method_not_allowed(method: http::Method, uri: http::Uri) -> ApiError {
+async fn method_not_allowed(method: http::Method, OriginalUri(uri): OriginalUri) -> ApiError {
     let message = format!("`{}` does not take {method}; the `allow` header says what it takes", uri.path());
     ApiError::new(Reason::MethodNotAllowed, message)
 }

@@ -15,13 +15,13 @@ use std::time::Instant;
 use axum::Json;
 use axum::Router;
 use axum::body::Body;
-use axum::extract::{FromRequestParts, Path, State};
+use axum::extract::{FromRequestParts, OriginalUri, Path, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use headland_batcher::{Call, Model};
 use headland_text::TEXT_INPUT;
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, Request, StatusCode, Uri};
+use http::{HeaderMap, HeaderName, Request, StatusCode};
 use serde::Deserialize;
 use serde_json::json;
 
@@ -52,7 +52,7 @@ pub(crate) fn routes() -> Router<Arc<Gateway>> {
         .fallback(unknown_route)
 }
 
-async fn unknown_route(uri: Uri) -> ApiError {
+pub(crate) async fn unknown_route(OriginalUri(uri): OriginalUri) -> ApiError {
     let message = format!(
         "there is no `{}`; the Open Inference Protocol's routes begin with /v2/models and /v2/health",
         uri.path()

@@ -5,12 +5,11 @@ mod input;
 
 use std::sync::Arc;
 
-use axum::extract::{Path, State};
+use axum::extract::{OriginalUri, Path, State};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use headland_batcher::Model;
 use headland_package::ModelName;
-use http::Uri;
 use serde::Serialize;
 
 use crate::errors::{ApiError, Reason};
@@ -26,7 +25,7 @@ pub(crate) fn routes() -> Router<Arc<Gateway>> {
         .fallback(unknown_route)
 }
 
-async fn unknown_route(uri: Uri) -> ApiError {
+pub(crate) async fn unknown_route(OriginalUri(uri): OriginalUri) -> ApiError {
     let message = format!("there is no `{}`; of OpenAI's API there are /v1/embeddings and /v1/models", uri.path());
     ApiError::new(Reason::RouteNotFound, message)
 }

@@ -3,7 +3,6 @@
 use headland_nn_core::DType;
 use http::StatusCode;
 
-use super::*;
 use crate::test_support::{echo, embedder, gateway, get, post};
 use crate::{Limits, admin_plane, data_plane};
 

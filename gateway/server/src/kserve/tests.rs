@@ -1,5 +1,6 @@
 //! The protocol as a client meets it, over models a test can see through.
 
+use bytes::Bytes;
 use headland_nn_core::{DType, NnError};
 use http::{Method, StatusCode};
 
@@ -187,7 +188,7 @@ async fn unknown_models_versions_and_routes_are_404_in_the_protocols_shape() {
 async fn another_method_is_405_and_says_which_would_do() {
     let seen = get(&both(), INFER).await;
     assert_eq!((seen.status, seen.header("allow")), (StatusCode::METHOD_NOT_ALLOWED, Some("POST")));
-    assert!(seen.json()["error"].as_str().unwrap().contains("does not take GET"));
+    assert!(seen.json()["error"].as_str().unwrap().contains("`/v2/models/echo/infer` does not take GET"));
     let request = Request::builder().method(Method::DELETE).uri("/v2/health/live").body(Body::empty()).unwrap();
     let seen = send(&both(), request).await;
     assert_eq!((seen.status, seen.header("allow")), (StatusCode::METHOD_NOT_ALLOWED, Some("GET,HEAD")));

@@ -194,7 +194,7 @@ mod tests {
             (r#"[[1],2]"#, "`input` mixes texts"),
             (r#"[["a"]]"#, "a list of token ids holds a string"),
             ("[[[1]]]", "nested too deeply"),
-            ("[-1]", "invalid value: integer `-1`, expected `input` to be a string"),
+            ("[-1]", "invalid type: integer `-1`, expected `input` to be a string"),
             ("[4294967296]", "4294967296 is no token id"),
             ("7", "a bare number"),
             ("null", "invalid type: null, expected `input` to be a string"),

@@ -81,7 +81,7 @@ async fn errors_have_openais_shape() {
             400,
             json!(null),
             "malformed_body",
-            "line 1, column 30: `input` is empty",
+            "line 1, column 31: `input` is empty",
         ),
         (r#"{"input": "x"}"#, 400, json!(null), "malformed_body", "missing field `model`"),
         (
