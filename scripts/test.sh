@@ -23,7 +23,11 @@ fi
 
 step "example guests"
 guest-examples/build.sh
-(cd guest-examples && cargo test --quiet --locked)
+(cd guest-examples && cargo test --quiet --locked --workspace --lib --tests --target host-tuple)
+
+# One build for the tests and the binary: built together, their dependencies are the same ones.
+step "build"
+cargo build --release --locked --workspace --all-targets
 
 step "Rust tests"
 if cargo nextest --version >/dev/null 2>&1; then
@@ -33,5 +37,4 @@ else
 fi
 
 step "end-to-end tests with real clients"
-cargo build --release --locked -p headland
 HEADLAND_BINARY=$CARGO_TARGET_DIR/release/headland "$venv/bin/python" -m pytest tests -q

@@ -40,7 +40,7 @@ async fn digits(setup: &Setup, floor: &Server, ours: &Server, report: &mut Repor
     let mut section = Section::new("(c) digits, 64 floats in, one at a time, p50", "microseconds, less is better");
     let mut own = Section::new("(c) digits: own cost over the executor, p50", "microseconds, less is better");
     for _ in 0..setup.rounds {
-        let direct = median(&direct(executor.as_mut(), &[image.clone()], DIGITS_REQUESTS)?);
+        let direct = median(&direct(executor.as_mut(), std::slice::from_ref(&image), DIGITS_REQUESTS)?);
         let echoed = median(&latencies(floor.address, &echo, DIGITS_REQUESTS).await?);
         let inferred = median(&latencies(ours.address, &native, DIGITS_REQUESTS).await?);
         let guested = median(&latencies(ours.address, &guest, DIGITS_REQUESTS).await?);
@@ -66,7 +66,7 @@ async fn minilm(setup: &Setup, floor: &Server, ours: &Server, report: &mut Repor
     let mut section = Section::new("(c) MiniLM, 13 tokens, one at a time, p50", "microseconds, less is better");
     let mut own = Section::new("(c) MiniLM: own cost over the executor, p50", "microseconds, less is better");
     for _ in 0..setup.rounds {
-        let direct = median(&direct(executor.as_mut(), &[ids.clone()], MINILM_REQUESTS)?);
+        let direct = median(&direct(executor.as_mut(), std::slice::from_ref(&ids), MINILM_REQUESTS)?);
         let echoed = median(&latencies(floor.address, &echo, MINILM_REQUESTS).await?);
         let inferred = median(&latencies(ours.address, &native, MINILM_REQUESTS).await?);
         section.add("executor called directly", direct);

@@ -15,6 +15,8 @@ use clap::{CommandFactory, Parser};
 use crate::args::{AppCommand, Args, Command, ModelCommand};
 
 fn main() -> ExitCode {
+    // SAFETY: the process has one thread so far.
+    unsafe { headland_candle::run_each_model_on_one_thread() };
     let args = Args::parse();
     let result = match args.command {
         Command::Up(options) => up::run(*options),

@@ -61,15 +61,18 @@ where
     }
 }
 
-/// A guest's response body. When it is dropped before its end, the client has gone, and the guest is stopped.
+/// A guest's response body. When it is dropped before its end, the client has gone, and the guest is stopped. When the
+/// guest fails before its end, it breaks off instead of ending, so that no client takes a part for the whole.
 pub struct GuestBody {
     inner: WasiBody,
     guest: Option<AbortHandle>,
+    /// Set by a guest that failed, before its end of the body goes away.
+    failed: Arc<AtomicBool>,
 }
 
 impl GuestBody {
-    pub(crate) fn new(inner: WasiBody, guest: Option<AbortHandle>) -> Self {
-        GuestBody { inner, guest }
+    pub(crate) fn new(inner: WasiBody, guest: Option<AbortHandle>, failed: Arc<AtomicBool>) -> Self {
+        GuestBody { inner, guest, failed }
     }
 }
 
@@ -84,15 +87,20 @@ impl Body for GuestBody {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
         let frame = ready!(Pin::new(&mut self.inner).poll_frame(cx));
-        if frame.is_none() {
-            // Ended as it should: what the guest still does after it, it may.
-            self.guest = None;
+        match frame {
+            Some(frame) => Poll::Ready(Some(frame.map_err(|_| BrokenOff))),
+            // wasmtime ends the body alike whether the guest finished it or fell over.
+            None if self.failed.load(Relaxed) => Poll::Ready(Some(Err(BrokenOff))),
+            None => {
+                // Ended as it should: what the guest still does after it, it may.
+                self.guest = None;
+                Poll::Ready(None)
+            }
         }
-        Poll::Ready(frame.map(|frame| frame.map_err(|_| BrokenOff)))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
+        self.inner.is_end_stream() && !self.failed.load(Relaxed)
     }
 
     fn size_hint(&self) -> SizeHint {

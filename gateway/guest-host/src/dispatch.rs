@@ -103,11 +103,12 @@ impl AppRoute {
         let (parts, body) = request.into_parts();
         let (body, exceeded) = LimitedBody::new(body, limits.body.0);
         let (head, response) = oneshot::channel();
-        let guest = self.guest(http::Request::from_parts(parts, body), head, context, permit);
+        let failed = Arc::new(AtomicBool::new(false));
+        let guest = self.guest(http::Request::from_parts(parts, body), head, context, permit, failed.clone());
         match first_of(guest, response).await {
             // What the guest made of a body it could not read is beside the point.
             _ if exceeded.load(Relaxed) => Err(too_large()),
-            outcome => outcome.map(|(head, task)| head.map(|body| GuestBody::new(body, task))),
+            outcome => outcome.map(|(head, task)| head.map(|body| GuestBody::new(body, task, failed))),
         }
     }
 
@@ -119,6 +120,7 @@ impl AppRoute {
         head: oneshot::Sender<Head>,
         context: RequestContext,
         permit: OwnedSemaphorePermit,
+        failed: Arc<AtomicBool>,
     ) -> Running
     where
         B: Body<Data = Bytes> + Unpin + Send + 'static,
@@ -141,6 +143,7 @@ impl AppRoute {
                 proxy.wasi_http_incoming_handler().call_handle(&mut store, request, outparam).await
             };
             let result = tokio::time::timeout_at(deadline.into(), run).await;
+            store.data_mut().abort_unfinished_bodies();
             let error = match result {
                 Ok(Ok(())) => return Ok(()),
                 Ok(Err(error)) => {
@@ -166,6 +169,8 @@ impl AppRoute {
                     GuestError::DeadlineExceeded { deadline_ms }
                 }
             };
+            // Before the store goes, and with it the guest's end of the body.
+            failed.store(true, Relaxed);
             if head_sent.load(Relaxed) {
                 app.stats.count_cut_off();
             }

@@ -96,6 +96,7 @@ fn config(options: PoolOptions, pagemap_scan: bool) -> Config {
     config
 }
 
+#[expect(clippy::disallowed_methods, reason = "the tick is a clock of its own: it waits for nothing but time")]
 fn tick(engine: &Engine, alive: &Weak<()>) {
     while alive.strong_count() > 0 {
         std::thread::sleep(EPOCH_TICK);

@@ -6,6 +6,7 @@ use headland_wasi_nn_host::{WasiNnCtx, WasiNnCtxView, WasiNnView};
 use wasmtime::ResourceLimiter;
 use wasmtime::component::ResourceTable;
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+use wasmtime_wasi_http::p2::body::{HostOutgoingBody, StreamContext};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use crate::outbound::{Outbound, OutboundHooks};
@@ -35,6 +36,18 @@ impl GuestState {
             nn,
             table,
             memory: MemoryLimiter { bytes_max: memory_bytes_max, bytes: 0, refused: false },
+        }
+    }
+}
+
+impl GuestState {
+    /// Breaks off the bodies that the guest left unfinished: wasmtime would end them as if they were whole when the
+    /// store is dropped. For when the guest has ended, however it did.
+    pub fn abort_unfinished_bodies(&mut self) {
+        let unfinished = self.table.iter_mut().filter_map(|entry| entry.downcast_mut::<HostOutgoingBody>());
+        for body in unfinished {
+            let (nothing, _) = HostOutgoingBody::new(StreamContext::Response, None, 1, 1);
+            std::mem::replace(body, nothing).abort();
         }
     }
 }
