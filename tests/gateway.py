@@ -22,6 +22,7 @@ GUESTS = ROOT / "guest-examples"
 COMPONENTS = GUESTS / "dist"
 START_SECONDS_MAX = 60
 STOP_SECONDS_MAX = 40
+REFUSE_SECONDS_MAX = 30
 ANSWER_SECONDS_MAX = 60
 
 
@@ -182,12 +183,11 @@ class Gateway:
         except subprocess.TimeoutExpired:
             self.kill()
             return "a kill, after not stopping in time"
-        finally:
-            self.process.stdout.close()
 
     def kill(self):
         self.process.kill()
         self.process.wait()
+        self.process.stdout.close()
 
     def request(self, method, path, body=None, headers=None, *, json_body=None, port=None):
         """Sends one request on a connection of its own. `body` may be an iterator: it is sent in chunks then."""
@@ -238,7 +238,10 @@ class Gateway:
 def refuses_to_start(folder, *arguments, **more):
     """Runs `headland up`, which has to end by itself with an error, and returns what it said."""
     gateway = Gateway(folder, *arguments, log_format="text", **more)
-    code = gateway.wait()
+    try:
+        code = gateway.process.wait(REFUSE_SECONDS_MAX)
+    finally:
+        gateway.kill()
     assert code == 1, f"ended with {code}:\n{gateway.log_tail()}"
     return gateway.log()
 

@@ -278,9 +278,9 @@ def send_too_much(port, head, pieces):
 
 
 @pytest.mark.parametrize("framing", ["content-length", "chunked"])
-@pytest.mark.parametrize(("path", "mebibytes"), [("/fixtures/infer-raw", 9), ("/digits", 17)])
+@pytest.mark.parametrize(("path", "mebibytes"), [("/search", 9), ("/digits", 17)])
 def test_a_body_over_an_apps_limit_is_413(gateway, path, mebibytes, framing):
-    head = f"POST {path} HTTP/1.1\r\nhost: x\r\nx-model: digits\r\nx-input: image\r\nx-shape: 1\r\nconnection: close\r\n"
+    head = f"POST {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n"
     piece = bytes(1 << 16)
     if framing == "chunked":
         head += "transfer-encoding: chunked\r\n\r\n"
@@ -371,14 +371,10 @@ def test_a_guest_that_eats_all_memory_is_told_its_limit(gateway):
 
 
 def test_a_guest_that_fails_within_its_body_breaks_the_connection(gateway):
+    """The client must not take the beginning for the whole."""
     for path in ("/fixtures/trap-mid-body", "/fixtures/slow-body?lines=100&ms=100"):
-        connection = http.client.HTTPConnection("127.0.0.1", gateway.port, timeout=30)
-        connection.request("GET", path)
-        response = connection.getresponse()
-        assert response.status == 200
-        with pytest.raises(http.client.IncompleteRead):
-            response.read()
-        connection.close()
+        with pytest.raises((http.client.IncompleteRead, http.client.RemoteDisconnected)):
+            gateway.get(path)
     text = gateway.admin("/metrics").text
     (line,) = [line for line in text.splitlines() if line.startswith('headland_guest_responses_cut_off_total{app="fixtures"}')]
     assert float(line.split()[-1]) >= 2

@@ -120,7 +120,7 @@ def test_model_list_and_show(gateway):
     assert listed[0].split() == ["NAME", "VERSION", "BACKEND", "DEVICE", "MEMORY", "DIGEST"]
     rows = {line.split()[0]: line.split()[1:] for line in listed[1:]}
     assert rows["all-minilm-l6-v2"][1:3] == ["candle", "cpu"] and rows["digits"][1:3] == ["onnx", "cpu"]
-    models = {model["name"]: model for model in json.loads(support.run("model", "list", *server, "--json").stdout)}
+    models = {model["name"]: model for model in json.loads(support.run("model", "list", *server, "--json").stdout)["models"]}
     assert models["digits"]["digest"].startswith("sha256:") and models["all-minilm-l6-v2"]["memory_bytes"] > 80_000_000
     assert "image" in support.run("model", "show", "digits", *server).stdout
     assert json.loads(support.run("model", "show", "digits", *server, "--json").stdout)["name"] == "digits"
@@ -133,7 +133,7 @@ def test_app_list_show_and_check(gateway, tmp_path):
     listed = support.run("app", "list", *server).stdout.splitlines()
     assert listed[0].split() == ["APP", "HOST", "PATH", "WEIGHT", "REQUESTS"]
     assert any(line.split()[:3] == ["semantic-search", "any", "/search"] for line in listed)
-    apps = {app["name"]: app for app in json.loads(support.run("app", "list", *server, "--json").stdout)}
+    apps = {app["name"]: app for app in json.loads(support.run("app", "list", *server, "--json").stdout)["apps"]}
     assert apps["digits"]["models"] == ["digits"]
     assert "deadline_ms" in support.run("app", "show", "digits", *server).stdout
     assert support.run("app", "show", "nope", *server, check=False).returncode == 1

@@ -43,10 +43,14 @@ WEIGHTS_HEAD = 100_000
         ("config.json", b"{}", "config.json"),
         ("config.json", b'{"model_type": "t5"}', "t5"),
         ("tokenizer.json", b"{", "tokenizer.json"),
-        ("1_Pooling/config.json", b"[]", "config.json"),
+        ("1_Pooling/config.json", b"{", "1_Pooling/config.json"),
+        ("1_Pooling/config.json", b'{"pooling_mode_weightedmean_tokens": true}', "weightedmean"),
         ("modules.json", b"[", "modules.json"),
     ],
-    ids=["cut weights", "short weights", "bad weights", "no weights", "cut config", "empty config", "foreign config", "tokenizer", "pooling", "modules"],
+    ids=[
+        "cut weights", "short weights", "bad weights", "no weights", "cut config", "empty config", "foreign config",
+        "cut tokenizer", "cut pooling", "unknown pooling", "cut modules",
+    ],  # fmt: skip
 )
 def test_a_corrupt_text_model_is_refused_by_file_and_cause(tmp_path, name, content, expected):
     folder = copy_of_minilm(tmp_path / "model")

@@ -13,7 +13,7 @@ const TIMEOUT: std::time::Duration = std::time::Duration::from_secs(30);
 pub fn list_models(target: &Target) -> Result<()> {
     let models = get(target, "/admin/v1/models")?;
     print(target, &models, |models| {
-        let rows = items(models).map(|model| {
+        let rows = items(&models["models"]).map(|model| {
             let digest = text(model, "digest");
             [
                 text(model, "name"),
@@ -38,7 +38,7 @@ pub fn show_model(name: &str, target: &Target) -> Result<()> {
 pub fn list_apps(target: &Target) -> Result<()> {
     let apps = get(target, "/admin/v1/apps")?;
     print(target, &apps, |apps| {
-        let rows = items(apps).flat_map(|app| {
+        let rows = items(&apps["apps"]).flat_map(|app| {
             items(&app["routes"]).map(move |route| {
                 let host = route["host"].as_str().unwrap_or("any").to_owned();
                 [text(app, "name"), host, text(route, "path"), text(route, "weight"), text(app, "requests")]
