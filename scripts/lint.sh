@@ -9,6 +9,7 @@ cargo fmt --all --check
 (cd guest-examples && cargo fmt --all --check)
 step "clippy"
 cargo clippy --release --locked --workspace --all-targets --quiet -- -D warnings
+(cd guest-examples && cargo clippy --release --locked --workspace --quiet -- -D warnings)
 step "docs"
 RUSTDOCFLAGS="-D warnings" cargo doc --release --locked --workspace --no-deps --quiet
 step "dependencies"

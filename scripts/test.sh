@@ -3,6 +3,7 @@
 # them all. REQUIRE_*: a part that is missing fails its tests instead of skipping them.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+. scripts/python.sh
 export HEADLAND_CACHE=${HEADLAND_CACHE:-$PWD/.cache}
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$PWD/target}
 export REQUIRE_ONNXRUNTIME=1 REQUIRE_MODELS=1 REQUIRE_GUESTS=1 REQUIRE_E2E=1
@@ -16,7 +17,7 @@ step "Python clients"
 venv=$HEADLAND_CACHE/venv
 wanted=$(sha256sum tests/requirements.txt | cut -c1-16)
 if [ "$(cat "$venv/.requirements" 2>/dev/null)" != "$wanted" ]; then
-    python3 -m venv --clear "$venv"
+    make_venv "$venv"
     "$venv/bin/pip" install --quiet --disable-pip-version-check --requirement tests/requirements.txt
     echo "$wanted" > "$venv/.requirements"
 fi

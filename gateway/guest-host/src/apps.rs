@@ -22,7 +22,7 @@ use crate::{AppStats, GuestEngine};
 pub struct Apps {
     routes: Vec<(Pattern, Arc<AppRoute>)>,
     apps: Vec<Arc<App>>,
-    dice: AtomicU64,
+    requests: AtomicU64,
 }
 
 /// One route, ready to serve.
@@ -32,7 +32,7 @@ pub struct AppRoute {
     pub(crate) models: Arc<ModelTable>,
     pub(crate) instances: Arc<Semaphore>,
     /// Held so that the epoch ticks for as long as a guest can run.
-    pub(crate) engine: GuestEngine,
+    _engine: GuestEngine,
     summary: RouteSummary,
 }
 
@@ -44,6 +44,8 @@ pub(crate) struct App {
     pub grants: Arc<Grants>,
     pub outbound: Arc<Outbound>,
     pub stats: AppStats,
+    /// Instances it may have alive.
+    pub instances: Arc<Semaphore>,
     manifest: AppManifest,
 }
 
@@ -104,6 +106,8 @@ pub struct AppSummary {
     pub deadline_ms: u64,
     /// Request body, in bytes.
     pub body_bytes_max: u64,
+    /// Instances alive at a time.
+    pub instances_max: u32,
     /// Requests answered so far.
     pub requests: u64,
 }
@@ -137,11 +141,12 @@ impl Apps {
     ) -> Result<Self, DeployError> {
         let linker = linker(engine).map_err(|error| DeployError::Host(format!("{error:#}")))?;
         let instances_max = engine.options().instances_max;
+        let cache = Cache::open(cache_dir).map_err(|error| DeployError::Host(error.to_string()))?;
         let mut deployment = Deployment {
             engine,
             linker,
             models,
-            cache_dir,
+            cache,
             instances: Arc::new(Semaphore::new(instances_max as usize)),
             compiled: BTreeMap::new(),
         };
@@ -172,7 +177,7 @@ impl Apps {
             }
             apps.push(app);
         }
-        Ok(Apps { routes, apps, dice: AtomicU64::new(0) })
+        Ok(Apps { routes, apps, requests: AtomicU64::new(0) })
     }
 
     /// Makes one instance of every component, so that one that cannot start is found before a request finds it.
@@ -192,8 +197,7 @@ impl Apps {
 
     /// The route for a request: by host, then by longest path prefix, then by weight.
     pub fn route(&self, host: Option<&str>, path: &str) -> Option<Arc<AppRoute>> {
-        // Consecutive numbers share requests exactly by weight, where random ones do so only about.
-        let dice = self.dice.fetch_add(1, Relaxed);
+        let dice = routing::scatter(self.requests.fetch_add(1, Relaxed));
         let index = routing::choose(self.routes.iter().map(|(pattern, _)| pattern), host, path, dice)?;
         self.routes.get(index).map(|(_, route)| route.clone())
     }
@@ -218,6 +222,7 @@ impl Apps {
             memory_bytes_max: app.limits.memory.0,
             deadline_ms: app.limits.deadline_ms,
             body_bytes_max: app.limits.body.0,
+            instances_max: app.limits.instances,
             requests: crate::Outcome::ALL.iter().map(|outcome| app.stats.requests(*outcome)).sum(),
         }
     }
@@ -239,6 +244,7 @@ impl App {
             grants: Arc::new(Grants { app: manifest.name.clone(), models: manifest.models.clone() }),
             outbound: Arc::new(Outbound { app: name.clone(), allow: manifest.outbound.clone() }),
             stats: AppStats::default(),
+            instances: Arc::new(Semaphore::new(manifest.limits.instances as usize)),
             name,
             manifest,
         }
@@ -250,7 +256,7 @@ struct Deployment<'a> {
     engine: &'a GuestEngine,
     linker: Linker<GuestState>,
     models: &'a Arc<ModelTable>,
-    cache_dir: &'a Path,
+    cache: Cache,
     instances: Arc<Semaphore>,
     /// Components already linked, by file: several routes may share one.
     compiled: BTreeMap<PathBuf, (ProxyPre<GuestState>, Sha256Digest)>,
@@ -264,7 +270,7 @@ impl Deployment<'_> {
             pre,
             models: self.models.clone(),
             instances: self.instances.clone(),
-            engine: self.engine.clone(),
+            _engine: self.engine.clone(),
             summary: RouteSummary {
                 host: route.host.clone(),
                 path: route.path.clone(),
@@ -281,8 +287,7 @@ impl Deployment<'_> {
         }
         let name = || app.manifest.name.clone();
         let broken = |source: CacheError| DeployError::Component { app: name(), source: Box::new(source) };
-        let cache = Cache::open(self.cache_dir).map_err(broken)?;
-        let (component, digest, origin) = cache.load(self.engine.engine(), path).map_err(broken)?;
+        let (component, digest, origin) = self.cache.load(self.engine.engine(), path).map_err(broken)?;
         tracing::debug!(app = &*app.name, component = %path.display(), %digest, ?origin, "component ready");
         let link = |error: wasmtime::Error| DeployError::Link {
             app: name(),

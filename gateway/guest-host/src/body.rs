@@ -68,11 +68,27 @@ pub struct GuestBody {
     guest: Option<AbortHandle>,
     /// Set by a guest that failed, before its end of the body goes away.
     failed: Arc<AtomicBool>,
+    /// Bytes the client still expects, where the head said how many: a server stops reading there.
+    left: Option<u64>,
 }
 
 impl GuestBody {
-    pub(crate) fn new(inner: WasiBody, guest: Option<AbortHandle>, failed: Arc<AtomicBool>) -> Self {
-        GuestBody { inner, guest, failed }
+    pub(crate) fn new(
+        inner: WasiBody,
+        guest: Option<AbortHandle>,
+        failed: Arc<AtomicBool>,
+        content_length: Option<u64>,
+    ) -> Self {
+        GuestBody { inner, guest, failed, left: content_length }
+    }
+
+    fn count(&mut self, bytes: usize) {
+        if let Some(left) = &mut self.left {
+            *left = left.saturating_sub(bytes as u64);
+            if *left == 0 {
+                self.guest = None;
+            }
+        }
     }
 }
 
@@ -88,7 +104,11 @@ impl Body for GuestBody {
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
         let frame = ready!(Pin::new(&mut self.inner).poll_frame(cx));
         match frame {
-            Some(frame) => Poll::Ready(Some(frame.map_err(|_| BrokenOff))),
+            Some(Ok(frame)) => {
+                self.count(frame.data_ref().map_or(0, Bytes::len));
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Some(Err(_)) => Poll::Ready(Some(Err(BrokenOff))),
             // wasmtime ends the body alike whether the guest finished it or fell over.
             None if self.failed.load(Relaxed) => Poll::Ready(Some(Err(BrokenOff))),
             None => {

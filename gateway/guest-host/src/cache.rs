@@ -16,6 +16,9 @@ use wasmtime::component::Component;
 /// The largest component file that is read, in bytes.
 pub const COMPONENT_BYTES_MAX: u64 = 256 << 20;
 
+/// Entries the cache keeps; the oldest go first.
+pub const ENTRIES_MAX: usize = 512;
+
 /// Where an entry came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Origin {
@@ -55,6 +58,11 @@ impl Cache {
                 metadata.mode() & 0o777
             )));
         }
+        // The owner of a file made just now is who this process is.
+        let own = tempfile::tempfile_in(dir).and_then(|file| file.metadata());
+        if own.map_err(|error| refuse(error.to_string()))?.uid() != metadata.uid() {
+            return Err(refuse("it holds machine code, and belongs to another user; choose another --data-dir".into()));
+        }
         Ok(Cache { dir: dir.to_owned() })
     }
 
@@ -77,7 +85,25 @@ impl Cache {
         if let Err(error) = entry.write(&code) {
             tracing::warn!(path = %entry.code.display(), %error, "the compiled component could not be cached");
         }
+        self.prune();
         Ok((component, digest, Origin::Compiled))
+    }
+
+    /// Removes the oldest entries beyond [`ENTRIES_MAX`]. What cannot be removed is tried again next time.
+    fn prune(&self) {
+        let Ok(files) = fs::read_dir(&self.dir) else { return };
+        let mut entries: Vec<_> = files
+            .filter_map(|file| {
+                let path = file.ok()?.path();
+                let modified = fs::metadata(&path).ok()?.modified().ok()?;
+                path.extension().is_some_and(|e| e == "cwasm").then_some((modified, path))
+            })
+            .collect();
+        entries.sort();
+        for (_, code) in entries.iter().rev().skip(ENTRIES_MAX) {
+            let _ = fs::remove_file(code.with_extension("blake3"));
+            let _ = fs::remove_file(code);
+        }
     }
 
     fn entry(&self, engine: &Engine, digest: &Sha256Digest) -> Entry {
@@ -103,10 +129,10 @@ impl Entry {
             tracing::warn!(path = %self.code.display(), "a cached component is corrupt; compiling it again");
             return None;
         }
-        // SAFETY: the bytes are what `write` sealed: the output of `Component::serialize` of an engine of this very
+        // SAFETY: these very bytes are what `write` sealed: the output of `Component::serialize` of an engine of this
         // version and configuration (both are in the name, and wasmtime checks them again), in a folder that only
         // this user can write.
-        let component = unsafe { Component::deserialize_file(engine, &self.code) };
+        let component = unsafe { Component::deserialize(engine, &code) };
         component
             .inspect_err(|error| {
                 tracing::warn!(path = %self.code.display(), %error, "a cached component does not fit; compiling it again");

@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use headland_wasi_nn_host::WasiNnCtx;
-use http::header::{HOST, HeaderValue};
+use http::header::{CONTENT_LENGTH, HOST, HeaderValue};
 use http_body::Body;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
-use wasmtime::{Store, UpdateDeadline};
+use wasmtime::{PoolConcurrencyLimitError, Store, UpdateDeadline, format_err};
 use wasmtime_wasi::WasiCtxBuilder;
 use wasmtime_wasi_http::WasiHttpView;
 use wasmtime_wasi_http::p2::bindings::http::types::{ErrorCode, Scheme};
@@ -23,6 +23,9 @@ use crate::error::GuestError;
 use crate::state::GuestState;
 use crate::stats::Outcome;
 use crate::stdio::{LogStream, Stream};
+
+/// Random bytes a guest may ask for in one call: making them cannot be interrupted.
+const RANDOM_BYTES_MAX: u64 = 256 << 10;
 
 /// What the host knows of a request beside the request itself.
 #[derive(Clone, Debug)]
@@ -50,8 +53,9 @@ impl AppRoute {
         B: Body<Data = Bytes> + Unpin + Send + 'static,
         B::Error: std::fmt::Display,
     {
+        let mut outcome = CountOutcome { app: &self.app, outcome: Outcome::Canceled };
         let result = self.run(request, context).await;
-        self.app.stats.count(Outcome::of(&result));
+        outcome.outcome = Outcome::of(&result);
         result
     }
 
@@ -61,8 +65,12 @@ impl AppRoute {
     /// When the component does not start, or the pool is full.
     pub async fn instantiate(&self) -> wasmtime::Result<()> {
         let context = RequestContext { request_id: "warm-up".into() };
-        let mut store = self.store(&context, self.deadline());
-        self.pre.instantiate_async(&mut store).await.map(drop)
+        let deadline = self.deadline();
+        let mut store = self.store(&context, deadline);
+        match tokio::time::timeout_at(deadline.into(), self.pre.instantiate_async(&mut store)).await {
+            Ok(proxy) => proxy.map(drop),
+            Err(_) => Err(format_err!("it took longer than its deadline of {} ms", self.app.limits.deadline_ms)),
+        }
     }
 
     fn deadline(&self) -> Instant {
@@ -93,9 +101,8 @@ impl AppRoute {
         if request.body().size_hint().lower() > limits.body.0 {
             return Err(too_large());
         }
-        let Ok(permit) = self.instances.clone().try_acquire_owned() else {
-            return Err(GuestError::Overloaded { instances_max: self.engine.options().instances_max });
-        };
+        let slots = (self.app.instances.clone().try_acquire_owned(), self.instances.clone().try_acquire_owned());
+        let (Ok(of_app), Ok(of_host)) = slots else { return Err(GuestError::Overloaded) };
         if !request.headers().contains_key(HOST) && request.uri().authority().is_none() {
             // HTTP/1.0 has no Host, and wasi:http cannot do without an authority.
             request.headers_mut().insert(HOST, HeaderValue::from_static("localhost"));
@@ -104,12 +111,14 @@ impl AppRoute {
         let (body, exceeded) = LimitedBody::new(body, limits.body.0);
         let (head, response) = oneshot::channel();
         let failed = Arc::new(AtomicBool::new(false));
-        let guest = self.guest(http::Request::from_parts(parts, body), head, context, permit, failed.clone());
-        match first_of(guest, response).await {
-            // What the guest made of a body it could not read is beside the point.
-            _ if exceeded.load(Relaxed) => Err(too_large()),
-            outcome => outcome.map(|(head, task)| head.map(|body| GuestBody::new(body, task, failed))),
-        }
+        let guest =
+            self.guest(http::Request::from_parts(parts, body), head, context, [of_app, of_host], failed.clone());
+        let response = first_of(guest, response).await.map(|(head, task)| {
+            let content_length = content_length(&head);
+            head.map(|body| GuestBody::new(body, task, failed, content_length))
+        });
+        // What the guest made of a body it could not read is beside the point; dropping its response stops it.
+        if exceeded.load(Relaxed) { Err(too_large()) } else { response }
     }
 
     /// The guest's whole run, within its deadline. Boxed, so that it can start on the connection's task and move to
@@ -119,7 +128,7 @@ impl AppRoute {
         request: http::Request<LimitedBody<B>>,
         head: oneshot::Sender<Head>,
         context: RequestContext,
-        permit: OwnedSemaphorePermit,
+        slots: [OwnedSemaphorePermit; 2],
         failed: Arc<AtomicBool>,
     ) -> Running
     where
@@ -129,17 +138,19 @@ impl AppRoute {
         let (app, pre, deadline) = (self.app.clone(), self.pre.clone(), self.deadline());
         let deadline_ms = app.limits.deadline_ms;
         // Declared before the store, so that it outlives it: the slot is free when the instance is gone.
-        let instance = CountInstance::new(app.clone(), permit);
+        let instance = CountInstance::new(app.clone(), slots);
         let store = self.store(&context, deadline);
         Box::pin(async move {
             let _instance = instance;
             let mut store = store;
             let head_sent = Arc::new(AtomicBool::new(false));
+            let mut started = false;
             let run = async {
                 let mut http = store.data_mut().http();
                 let request = http.new_incoming_request(Scheme::Http, request)?;
                 let outparam = http.table.push(outparam(head, head_sent.clone()))?;
                 let proxy = pre.instantiate_async(&mut store).await?;
+                started = true;
                 proxy.wasi_http_incoming_handler().call_handle(&mut store, request, outparam).await
             };
             let result = tokio::time::timeout_at(deadline.into(), run).await;
@@ -156,7 +167,16 @@ impl AppRoute {
                         error = ?format!("{error:#}"),
                         "guest failed"
                     );
-                    if refused { GuestError::MemoryLimit { limit: app.limits.memory } } else { GuestError::Trapped }
+                    if refused {
+                        GuestError::MemoryLimit { limit: app.limits.memory }
+                    } else if started {
+                        GuestError::Trapped
+                    } else if error.is::<PoolConcurrencyLimitError>() {
+                        // Components of many core modules can fill the pool before its slots are all taken.
+                        GuestError::Overloaded
+                    } else {
+                        GuestError::Internal
+                    }
                 }
                 Err(_) => {
                     tracing::warn!(
@@ -225,22 +245,44 @@ fn state(
     deadline: Instant,
 ) -> GuestState {
     let log = |stream| LogStream::new(stream, app.name.clone(), context.request_id.clone());
-    let wasi = WasiCtxBuilder::new().envs(&app.env).stdout(log(Stream::Stdout)).stderr(log(Stream::Stderr)).build();
-    let nn = WasiNnCtx::new(models, app.grants.clone(), Some(deadline));
+    let wasi = WasiCtxBuilder::new()
+        .envs(&app.env)
+        .stdout(log(Stream::Stdout))
+        .stderr(log(Stream::Stderr))
+        .max_random_size(RANDOM_BYTES_MAX)
+        .build();
     let memory_bytes_max = usize::try_from(app.limits.memory.0).unwrap_or(usize::MAX);
+    let request_id = context.request_id.clone();
+    let nn = WasiNnCtx::new(models, app.grants.clone(), request_id, Some(deadline), memory_bytes_max);
     GuestState::new(wasi, nn, app.outbound.clone(), memory_bytes_max)
 }
 
-/// Counts an instance for as long as it lives, and gives its slot back at its end.
+fn content_length<B>(head: &http::Response<B>) -> Option<u64> {
+    head.headers().get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+/// Counts how a request ended, also when its future is dropped because the client has gone.
+struct CountOutcome<'a> {
+    app: &'a App,
+    outcome: Outcome,
+}
+
+impl Drop for CountOutcome<'_> {
+    fn drop(&mut self) {
+        self.app.stats.count(self.outcome);
+    }
+}
+
+/// Counts an instance for as long as it lives, and gives its slots, the app's and the host's, back at its end.
 struct CountInstance {
     app: Arc<App>,
-    _permit: OwnedSemaphorePermit,
+    _slots: [OwnedSemaphorePermit; 2],
 }
 
 impl CountInstance {
-    fn new(app: Arc<App>, permit: OwnedSemaphorePermit) -> Self {
+    fn new(app: Arc<App>, slots: [OwnedSemaphorePermit; 2]) -> Self {
         app.stats.instance_started();
-        CountInstance { app, _permit: permit }
+        CountInstance { app, _slots: slots }
     }
 }
 

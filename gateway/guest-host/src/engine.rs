@@ -14,7 +14,7 @@ const CORE_INSTANCES_PER_COMPONENT_MAX: u32 = 32;
 const MEMORIES_PER_COMPONENT_MAX: u32 = 2;
 const TABLES_PER_COMPONENT_MAX: u32 = 8;
 /// Elements of one table; engines compiled to Wasm need some ten thousand.
-const TABLE_ELEMENTS_MAX: usize = 100_000;
+pub(crate) const TABLE_ELEMENTS_MAX: usize = 100_000;
 /// Memory of a freed slot that stays mapped for the next instance, where the kernel can say which pages were touched
 /// (`PAGEMAP_SCAN`, Linux 6.7). Without it, zeroing what is kept costs more than mapping it again.
 const KEEP_RESIDENT_BYTES: usize = 2 << 20;

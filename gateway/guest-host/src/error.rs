@@ -35,13 +35,10 @@ pub enum GuestError {
         /// `[limits] body` of the app.
         limit: ByteSize,
     },
-    /// Every instance slot is taken.
-    #[error("all {instances_max} guest instances are busy; try again shortly")]
-    Overloaded {
-        /// The host's limit.
-        instances_max: u32,
-    },
-    /// The host failed.
+    /// Every instance slot the app may have is taken.
+    #[error("all guest instances the app may have are busy; try again shortly")]
+    Overloaded,
+    /// The guest's instance could not be made.
     #[error("the gateway could not start the app")]
     Internal,
 }

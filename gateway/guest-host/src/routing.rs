@@ -39,6 +39,15 @@ fn without_port(host: &str) -> &str {
     }
 }
 
+/// A number that looks random from a running one (the finaliser of SplitMix64), so that no pattern among the requests
+/// lines up with the weights.
+pub(crate) fn scatter(count: u64) -> u64 {
+    let mut bits = count.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    bits ^ (bits >> 31)
+}
+
 /// The route for a request; `dice` decides between routes of equal host and path by their weights.
 pub(crate) fn choose<'a>(
     patterns: impl Iterator<Item = &'a Pattern> + Clone,
@@ -93,5 +102,13 @@ mod tests {
             counts
         });
         assert_eq!(counts, [900, 100]);
+    }
+
+    #[test]
+    fn a_canary_gets_its_share_of_every_second_request_too() {
+        let patterns = [(1, "/"), (1, "/")].map(|(weight, path)| Pattern { weight, ..pattern(None, path) });
+        let first =
+            (0..2000).step_by(2).filter(|&n| choose(patterns.iter(), None, "/x", scatter(n)) == Some(0)).count();
+        assert!((400..600).contains(&first), "{first}");
     }
 }

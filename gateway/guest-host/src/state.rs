@@ -9,12 +9,13 @@ use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::p2::body::{HostOutgoingBody, StreamContext};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
+use crate::engine::TABLE_ELEMENTS_MAX;
 use crate::outbound::{Outbound, OutboundHooks};
 
 /// Host resources (streams, tensors, headers) one instance may hold.
-const RESOURCES_MAX: usize = 10_000;
-/// Elements all tables of one instance may grow to.
-const TABLE_ELEMENTS_MAX: usize = 100_000;
+const RESOURCES_MAX: usize = 1_000;
+/// Memory of one set of headers; with the resources above, what a guest can take of the host besides its own memory.
+const FIELDS_BYTES_MAX: usize = 64 << 10;
 
 pub(crate) struct GuestState {
     wasi: WasiCtx,
@@ -29,9 +30,11 @@ impl GuestState {
     pub fn new(wasi: WasiCtx, nn: WasiNnCtx, outbound: Arc<Outbound>, memory_bytes_max: usize) -> Self {
         let mut table = ResourceTable::new();
         table.set_max_capacity(RESOURCES_MAX);
+        let mut http = WasiHttpCtx::new();
+        http.set_field_size_limit(FIELDS_BYTES_MAX);
         GuestState {
             wasi,
-            http: WasiHttpCtx::new(),
+            http,
             outbound: OutboundHooks(outbound),
             nn,
             table,

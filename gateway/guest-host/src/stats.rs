@@ -19,13 +19,15 @@ pub enum Outcome {
     Refused,
     /// It ended without a usable answer.
     NoResponse,
-    /// The host failed.
+    /// Its instance could not be made.
     Internal,
+    /// The client left before the answer had begun.
+    Canceled,
 }
 
 impl Outcome {
     /// Every outcome.
-    pub const ALL: [Outcome; 7] = [
+    pub const ALL: [Outcome; 8] = [
         Outcome::Ok,
         Outcome::Trap,
         Outcome::Deadline,
@@ -33,6 +35,7 @@ impl Outcome {
         Outcome::Refused,
         Outcome::NoResponse,
         Outcome::Internal,
+        Outcome::Canceled,
     ];
 
     /// The metric's label value.
@@ -45,6 +48,7 @@ impl Outcome {
             Outcome::Refused => "refused",
             Outcome::NoResponse => "no_response",
             Outcome::Internal => "internal",
+            Outcome::Canceled => "canceled",
         }
     }
 
@@ -54,7 +58,7 @@ impl Outcome {
             Err(GuestError::Trapped) => Outcome::Trap,
             Err(GuestError::DeadlineExceeded { .. }) => Outcome::Deadline,
             Err(GuestError::MemoryLimit { .. }) => Outcome::Memory,
-            Err(GuestError::BodyTooLarge { .. } | GuestError::Overloaded { .. }) => Outcome::Refused,
+            Err(GuestError::BodyTooLarge { .. } | GuestError::Overloaded) => Outcome::Refused,
             Err(GuestError::NoResponse | GuestError::ErrorCode { .. }) => Outcome::NoResponse,
             Err(GuestError::Internal) => Outcome::Internal,
         }

@@ -13,6 +13,8 @@ use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 const LINE_BYTES_MAX: usize = 8 << 10;
 /// What one request may log on each stream; the rest is dropped, and said to be.
 const REQUEST_BYTES_MAX: usize = 256 << 10;
+/// Lines likewise: each becomes a record of its own.
+const REQUEST_LINES_MAX: usize = 1_000;
 /// What a guest may write in one call.
 const WRITE_BYTES_MAX: usize = 64 << 10;
 
@@ -33,11 +35,12 @@ struct Lines {
     request_id: Arc<str>,
     partial: Vec<u8>,
     budget: usize,
+    lines: usize,
 }
 
 impl LogStream {
     pub fn new(stream: Stream, app: Arc<str>, request_id: Arc<str>) -> Self {
-        let lines = Lines { stream, app, request_id, partial: Vec::new(), budget: REQUEST_BYTES_MAX };
+        let lines = Lines { stream, app, request_id, partial: Vec::new(), budget: REQUEST_BYTES_MAX, lines: 0 };
         LogStream(Arc::new(Mutex::new(lines)))
     }
 
@@ -63,6 +66,10 @@ impl Lines {
             if piece.ends_with(b"\n") {
                 self.flush();
             }
+            if self.lines >= REQUEST_LINES_MAX {
+                self.budget = 0;
+                break;
+            }
         }
         if self.budget == 0 {
             self.flush();
@@ -70,7 +77,7 @@ impl Lines {
                 target: "guest",
                 app = &*self.app,
                 request_id = &*self.request_id,
-                "this request has logged 256 KiB; the rest of its {} is dropped", self.name()
+                "this request has logged all it may; the rest of its {} is dropped", self.name()
             );
         }
     }
@@ -79,6 +86,7 @@ impl Lines {
         let line = String::from_utf8_lossy(&self.partial);
         let line = line.trim_end_matches(['\n', '\r']);
         if !line.is_empty() {
+            self.lines += 1;
             // Quoted, so that a guest cannot forge lines of its own in the host's log.
             tracing::info!(
                 target: "guest",

@@ -19,7 +19,7 @@ pub(crate) async fn dispatch(
     request: Request<Body>,
 ) -> Result<Response, ApiError> {
     let route = {
-        let host = request.uri().host().or_else(|| request.headers().get(HOST)?.to_str().ok());
+        let host = host_of(&request)?;
         gateway.apps().route(host, request.uri().path()).ok_or_else(|| no_app(host, request.uri().path()))?
     };
     // `observe.rs` has put it there.
@@ -32,6 +32,17 @@ pub(crate) async fn dispatch(
     };
     response.extensions_mut().insert(served);
     Ok(response)
+}
+
+/// The host a request is for. Two of them could send it to one app here and to another behind the next proxy.
+fn host_of(request: &Request<Body>) -> Result<Option<&str>, ApiError> {
+    let bad = |problem: &str| ApiError::new(Reason::BadHost, format!("{problem}; send one, such as `example.com`"));
+    let mut given = request.headers().get_all(HOST).iter();
+    let header = given.next().map(|host| host.to_str().map_err(|_| bad("the host header is not text"))).transpose()?;
+    if given.next().is_some() {
+        return Err(bad("the request has several host headers"));
+    }
+    Ok(request.uri().host().or(header))
 }
 
 fn no_app(host: Option<&str>, path: &str) -> ApiError {
@@ -51,7 +62,7 @@ impl From<GuestError> for ApiError {
             GuestError::MemoryLimit { .. } => Reason::GuestMemoryLimit,
             GuestError::NoResponse | GuestError::ErrorCode { .. } => Reason::GuestNoResponse,
             GuestError::BodyTooLarge { .. } => Reason::BodyTooLarge,
-            GuestError::Overloaded { .. } => Reason::Overloaded,
+            GuestError::Overloaded => Reason::Overloaded,
             GuestError::Internal => Reason::Internal,
         };
         ApiError::new(reason, error.to_string())

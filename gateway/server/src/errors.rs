@@ -53,6 +53,8 @@ macro_rules! reasons {
 reasons! {
     /// The body is not what the protocol says it is.
     MalformedBody: BAD_REQUEST, "malformed-body", "The request body cannot be read", None;
+    /// Several hosts, or one that is no text.
+    BadHost: BAD_REQUEST, "bad-host", "The host header cannot be read", None;
     /// Names, shapes, types or values the model cannot take.
     InvalidInput: BAD_REQUEST, "invalid-input", "The request does not fit the model", None;
     /// More than the model can do at once.

@@ -2,14 +2,14 @@
 
 use bytes::Bytes;
 use headland_batcher::{Call, Model};
-use headland_nn_core::NamedTensor;
+use headland_nn_core::{MAX_RANK, NamedTensor, NnError};
 use headland_package::ModelRef;
 use wasmtime::component::{ComponentType, Lift, Linker, Resource, ResourceType};
 use wasmtime::{Result, StoreContextMut, format_err};
 
 use crate::convert::{ErrorCode, TensorType, to_guest_tensor, to_tensor};
 use crate::resources::{ExecutionContext, Graph, GuestError, GuestTensor};
-use crate::{TENSOR_BYTES_MAX, WasiNnCtxView, WasiNnView};
+use crate::{WasiNnCtxView, WasiNnView};
 
 /// `wasi:nn/graph.graph-encoding`.
 #[derive(Clone, Copy, ComponentType, Lift)]
@@ -69,6 +69,9 @@ fn add_tensor<T: WasiNnView + 'static>(linker: &mut Linker<T>) -> Result<()> {
         nn.take_tensor(Resource::new_own(rep)).map(drop)
     })?;
     tensor.func_wrap("[constructor]tensor", |mut store: StoreContextMut<'_, T>, (dimensions, ty, data): Params| {
+        if dimensions.len() > MAX_RANK {
+            return Err(format_err!("a tensor of {} dimensions; at most {MAX_RANK} are supported", dimensions.len()));
+        }
         Ok((store.data_mut().nn().push_tensor(GuestTensor { dimensions, ty, data })?,))
     })?;
     tensor.func_wrap("[method]tensor.dimensions", |mut store, (this,): (Resource<GuestTensor>,)| {
@@ -179,14 +182,16 @@ impl WasiNnCtxView<'_> {
         }
         let outputs = match run(&model, tensors, self.ctx.deadline).await {
             Ok(outputs) => outputs,
-            Err(error) => return Ok(Err(error)),
+            Err(RunError::Tensor(error)) => return Ok(Err(error)),
+            Err(RunError::Model(error)) => return Ok(Err(self.told(&model, error))),
         };
         let bytes: usize = outputs.iter().map(|(_, tensor)| tensor.data.len()).sum();
         if !self.fits(bytes) {
             return Ok(Err(GuestError {
                 code: ErrorCode::TooLarge,
                 data: format!(
-                    "the outputs take {bytes} bytes; with the instance's other tensors that is over {TENSOR_BYTES_MAX}"
+                    "the outputs take {bytes} bytes; with the instance's other tensors that is over {}",
+                    self.ctx.tensor_bytes_max
                 ),
             }));
         }
@@ -197,15 +202,31 @@ impl WasiNnCtxView<'_> {
         Ok(Ok(named))
     }
 
+    /// What the guest is told of a failure: everything about its own request, nothing about the host's insides. Those go
+    /// to the log.
+    fn told(&self, model: &Model, error: NnError) -> GuestError {
+        if matches!(error, NnError::Runtime(_) | NnError::BadModel(_) | NnError::DeviceUnavailable(_)) {
+            tracing::error!(
+                target: "guest",
+                app = %self.ctx.grants.app,
+                request_id = &*self.ctx.request_id,
+                model = %model.info().name,
+                %error,
+                "the model failed"
+            );
+        }
+        error.into()
+    }
+
     fn fits(&self, more: usize) -> bool {
-        self.ctx.tensor_bytes.saturating_add(more) <= TENSOR_BYTES_MAX
+        self.ctx.tensor_bytes.saturating_add(more) <= self.ctx.tensor_bytes_max
     }
 
     /// Registers a tensor against the instance's budget. The WIT lets a constructor not fail, so exceeding it traps.
     fn push_tensor(&mut self, tensor: GuestTensor) -> Result<Resource<GuestTensor>> {
         let bytes = tensor.data.len();
         if !self.fits(bytes) {
-            return Err(format_err!("the guest holds more than {TENSOR_BYTES_MAX} bytes of tensors"));
+            return Err(format_err!("the guest holds more than {} bytes of tensors", self.ctx.tensor_bytes_max));
         }
         let resource = self.table.push(tensor)?;
         self.ctx.tensor_bytes += bytes;
@@ -227,17 +248,27 @@ impl WasiNnCtxView<'_> {
     }
 }
 
+/// Why a call gave no outputs.
+enum RunError {
+    /// The tensors cannot cross between guest and host.
+    Tensor(GuestError),
+    /// The model did not answer.
+    Model(NnError),
+}
+
 async fn run(
     model: &Model,
     tensors: Vec<(String, GuestTensor)>,
     deadline: Option<std::time::Instant>,
-) -> Result<Vec<(String, GuestTensor)>, GuestError> {
+) -> Result<Vec<(String, GuestTensor)>, RunError> {
     let mut inputs = Vec::with_capacity(tensors.len());
     for (name, tensor) in tensors {
         let expected = model.signature().inputs.iter().find(|spec| spec.name == name).map(|spec| spec.dtype);
-        let tensor = to_tensor(&name, tensor, expected)?;
+        let tensor = to_tensor(&name, tensor, expected).map_err(RunError::Tensor)?;
         inputs.push(NamedTensor::new(name, tensor));
     }
-    let answer = model.infer(Call { inputs, deadline, ..Call::default() }).await?;
-    answer.outputs.into_iter().map(|output| Ok((output.name.to_string(), to_guest_tensor(output)?))).collect()
+    let call = Call { inputs, deadline, ..Call::default() };
+    let outputs = model.infer(call).await.map_err(RunError::Model)?.outputs;
+    let outputs = outputs.into_iter().map(|output| Ok((output.name.to_string(), to_guest_tensor(output)?)));
+    outputs.collect::<Result<_, _>>().map_err(RunError::Tensor)
 }

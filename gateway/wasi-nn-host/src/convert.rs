@@ -124,7 +124,13 @@ impl From<NnError> for GuestError {
             | NnError::BadModel(_)
             | NnError::Runtime(_) => ErrorCode::RuntimeError,
         };
-        GuestError { code, data: error.to_string() }
+        let data = match &error {
+            NnError::DeviceUnavailable(_) | NnError::BadModel(_) | NnError::Runtime(_) => {
+                "the model failed on this request; the gateway's log has the cause".to_owned()
+            }
+            _ => error.to_string(),
+        };
+        GuestError { code, data }
     }
 }
 
@@ -155,6 +161,13 @@ mod tests {
         let error = to_tensor("x", guest, None).unwrap_err();
         assert_eq!(error.code, ErrorCode::InvalidArgument);
         assert_eq!(error.data, "input `x`: FP32 [2] needs 8 bytes, got 7");
+    }
+
+    #[test]
+    fn the_hosts_insides_stay_on_the_host() {
+        let error = GuestError::from(NnError::runtime("/var/lib/headland/models/x is on fire"));
+        assert_eq!(error.code, ErrorCode::RuntimeError);
+        assert!(!error.data.contains("/var"), "{}", error.data);
     }
 
     #[test]

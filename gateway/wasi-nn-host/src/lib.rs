@@ -21,8 +21,9 @@ use wasmtime::component::ResourceTable;
 pub use bindings::add_to_linker;
 pub use convert::ErrorCode;
 
-/// Tensor bytes one guest instance may hold on the host at a time, inputs and outputs together.
-pub const TENSOR_BYTES_MAX: usize = 256 << 20;
+/// Tensor bytes one guest instance may hold on the host at a time, inputs and outputs together; an app's memory limit, if
+/// it is smaller, holds for its tensors too.
+pub const TENSOR_BYTES_MAX: usize = 128 << 20;
 
 /// What an app may do with `wasi:nn`. Shared by all its instances.
 #[derive(Debug)]
@@ -47,14 +48,24 @@ impl Grants {
 pub struct WasiNnCtx {
     models: Arc<ModelTable>,
     grants: Arc<Grants>,
+    request_id: Arc<str>,
     deadline: Option<Instant>,
     tensor_bytes: usize,
+    tensor_bytes_max: usize,
 }
 
 impl WasiNnCtx {
-    /// A context over `models`, for an app with `grants`, whose calls end at `deadline`.
-    pub fn new(models: Arc<ModelTable>, grants: Arc<Grants>, deadline: Option<Instant>) -> Self {
-        WasiNnCtx { models, grants, deadline, tensor_bytes: 0 }
+    /// A context over `models` for one request of an app with `grants`, whose calls end at `deadline`, and whose tensors
+    /// may take `memory_bytes_max`, or [`TENSOR_BYTES_MAX`] if that is less.
+    pub fn new(
+        models: Arc<ModelTable>,
+        grants: Arc<Grants>,
+        request_id: Arc<str>,
+        deadline: Option<Instant>,
+        memory_bytes_max: usize,
+    ) -> Self {
+        let tensor_bytes_max = memory_bytes_max.min(TENSOR_BYTES_MAX);
+        WasiNnCtx { models, grants, request_id, deadline, tensor_bytes: 0, tensor_bytes_max }
     }
 }
 

@@ -12,6 +12,12 @@ use crate::{AppName, ByteSize, ModelRef};
 pub const DEFAULT_MEMORY: ByteSize = ByteSize(64 << 20);
 /// Time one request may take, unless the manifest says otherwise.
 pub const DEFAULT_DEADLINE_MS: u64 = 10_000;
+/// Instances an app may have alive at a time, unless the manifest says otherwise.
+pub const DEFAULT_INSTANCES: u32 = 250;
+/// The most linear memory a manifest may ask for: what 32-bit WebAssembly can address.
+pub const MEMORY_MAX: ByteSize = ByteSize(4 << 30);
+/// Path prefixes that belong to the native endpoints.
+const RESERVED_PATHS: [&str; 2] = ["/v1", "/v2"];
 /// The longest deadline a manifest may set: an hour.
 pub const DEADLINE_MS_MAX: u64 = 3_600_000;
 /// Largest request body, unless the manifest says otherwise.
@@ -60,6 +66,8 @@ pub struct Limits {
     pub deadline_ms: u64,
     /// Request body.
     pub body: ByteSize,
+    /// Instances alive at a time; beyond it requests are told to come back.
+    pub instances: u32,
 }
 
 #[derive(Deserialize)]
@@ -104,6 +112,7 @@ struct RawLimits {
     memory: Option<ByteSize>,
     deadline_ms: Option<u64>,
     body: Option<ByteSize>,
+    instances: Option<u32>,
 }
 
 /// A manifest that reads as TOML but cannot be served.
@@ -167,6 +176,11 @@ impl RawRoute {
         if !self.path.starts_with('/') {
             return Err(format!("route path `{}` must begin with `/`", self.path));
         }
+        if let Some(reserved) = RESERVED_PATHS.iter().find(|reserved| {
+            self.path.strip_prefix(*reserved).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        }) {
+            return Err(format!("route path `{}` is taken: {reserved} belongs to the native endpoints", self.path));
+        }
         if self.path.contains(['?', '#', '*']) {
             return Err(format!("route path `{}` is a plain prefix: no `?`, `#` or `*`", self.path));
         }
@@ -194,12 +208,16 @@ impl RawLimits {
             memory: self.memory.unwrap_or(DEFAULT_MEMORY),
             deadline_ms: self.deadline_ms.unwrap_or(DEFAULT_DEADLINE_MS),
             body: self.body.unwrap_or(DEFAULT_BODY),
+            instances: self.instances.unwrap_or(DEFAULT_INSTANCES),
         };
+        if limits.instances == 0 {
+            return Err("[limits] instances must be at least 1".into());
+        }
         if limits.deadline_ms == 0 || limits.deadline_ms > DEADLINE_MS_MAX {
             return Err(format!("[limits] deadline_ms must be between 1 and {DEADLINE_MS_MAX}"));
         }
-        if limits.memory.0 < 1 << 16 {
-            return Err("[limits] memory must be at least 64KiB, one Wasm page".into());
+        if limits.memory.0 < 1 << 16 || limits.memory > MEMORY_MAX {
+            return Err(format!("[limits] memory must be between 64KiB, one Wasm page, and {MEMORY_MAX}"));
         }
         Ok(limits)
     }
@@ -251,7 +269,10 @@ mod tests {
         assert_eq!(manifest.routes[0].path, "/search");
         assert_eq!(manifest.routes[0].host.as_deref(), Some("search.example"));
         assert_eq!(manifest.routes[0].component, Path::new("/apps/x/dist/search.wasm"));
-        assert_eq!(manifest.limits, Limits { memory: ByteSize(32 << 20), deadline_ms: 500, body: DEFAULT_BODY });
+        assert_eq!(
+            manifest.limits,
+            Limits { memory: ByteSize(32 << 20), deadline_ms: 500, body: DEFAULT_BODY, instances: DEFAULT_INSTANCES }
+        );
         assert_eq!(manifest.outbound, ["https://api.example.com"]);
     }
 
@@ -268,6 +289,8 @@ mod tests {
             ("name = 'x'\nroute = []".to_owned(), "at least one [[route]]"),
             ("name = 'x'\n[[route]]\npath = 'a'\ncomponent = 'x'".to_owned(), "must begin with `/`"),
             (format!("{route}weight = 0"), "weight 0"),
+            ("name = 'x'\n[[route]]\npath = '/v2/x'\ncomponent = 'x'".to_owned(), "belongs to the native endpoints"),
+            (format!("{route}[limits]\nmemory = '5GiB'"), "memory must be between"),
             (format!("{route}[outbound]\nallow = ['example.com']"), "must be scheme and host"),
             (format!("{route}[models]\nallow = ['a/b']"), "[models] allow: `a/b` is not a model name"),
             (format!("{route}[limits]\ndeadline_ms = 0"), "deadline_ms must be between"),

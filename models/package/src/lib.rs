@@ -13,5 +13,5 @@ mod units;
 pub use app::{AppManifest, AppManifestError, Limits, Route};
 pub use digest::Sha256Digest;
 pub use ids::{AppName, IdError, ModelName, ModelRef, ModelSelector, ModelVersion};
-pub use model::{Format, ModelPackage, PackageError};
+pub use model::{Format, INSTANCES_MAX, ModelPackage, PackageError};
 pub use units::{ByteSize, ParseByteSizeError};
