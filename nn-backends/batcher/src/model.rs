@@ -1,13 +1,14 @@
 //! One loaded model as its callers see it: a signature, and an `infer` to await.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use headland_nn_core::{Device, Executor, NamedTensor, NnError, OutputSelection, Signature, Tensor};
 use headland_package::{ModelName, ModelVersion, Sha256Digest};
 use headland_text::{Encoded, TEXT_INPUT, TextEncoder};
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 
 use crate::policy::Policy;
 use crate::queue::{Done, Job, Queue, Refused};
@@ -18,6 +19,10 @@ use crate::worker;
 pub const DEFAULT_QUEUE_MAX: usize = 256;
 /// Text longer than this is tokenised on a blocking thread, so that it delays nobody else's request.
 pub const INLINE_TEXT_BYTES_MAX: usize = 16 << 10;
+/// Such texts tokenised at one time, over all models; further ones wait within their deadlines.
+pub const LONG_TEXTS_AT_ONCE_MAX: usize = 4;
+
+static LONG_TEXTS: Semaphore = Semaphore::const_new(LONG_TEXTS_AT_ONCE_MAX);
 
 /// Who a model is.
 #[derive(Clone, Debug)]
@@ -108,6 +113,8 @@ pub struct Model {
     queue: Arc<Queue>,
     stats: Arc<ModelStats>,
     threads: Mutex<Vec<JoinHandle<()>>>,
+    /// Disconnected once every thread has ended.
+    ended: Mutex<mpsc::Receiver<Infallible>>,
 }
 
 impl Model {
@@ -127,6 +134,7 @@ impl Model {
         let queue = Arc::new(Queue::new(options.queue_max, options.policy));
         let stats = Arc::new(ModelStats::default());
         let label = info.name.to_arc();
+        let (alive, ended) = mpsc::channel();
         let model = Model {
             info,
             label: label.clone(),
@@ -138,9 +146,10 @@ impl Model {
             queue: queue.clone(),
             stats: stats.clone(),
             threads: Mutex::default(),
+            ended: Mutex::new(ended),
         };
         for executor in executors {
-            let thread = worker::spawn(&label, executor, queue.clone(), stats.clone())
+            let thread = worker::spawn(&label, executor, queue.clone(), stats.clone(), alive.clone())
                 .map_err(|error| NnError::runtime(format!("cannot start a thread for model `{label}`: {error}")))?;
             model.threads.lock().unwrap_or_else(PoisonError::into_inner).push(thread);
         }
@@ -224,7 +233,7 @@ impl Model {
                     wanted = OutputSelection::Only(vec![0]);
                 }
                 let max_sequence_length = encoder.max_sequence_length();
-                let encoded = encode(encoder, text).await?;
+                let encoded = self.within(deadline, encode(encoder, text)).await??;
                 let usage =
                     TextUsage { tokens: encoded.tokens, truncated: encoded.truncated.clone(), max_sequence_length };
                 (encoded.into_inputs(&self.signature), Some(usage))
@@ -262,13 +271,14 @@ impl Model {
             Refused::Full => NnError::Overloaded { model: model(), queue_max: self.options.queue_max },
             Refused::Closed => NnError::ShuttingDown { model: model() },
         })?;
-        let answer = match deadline {
-            None => answer.await,
-            Some(deadline) => tokio::time::timeout_at(deadline.into(), answer)
-                .await
-                .map_err(|_| NnError::DeadlineExceeded { model: model() })?,
-        };
+        let answer = self.within(deadline, answer).await?;
         answer.unwrap_or_else(|_| Err(NnError::ShuttingDown { model: model() }))
+    }
+
+    async fn within<T>(&self, deadline: Option<Instant>, work: impl Future<Output = T>) -> Result<T, NnError> {
+        let Some(deadline) = deadline else { return Ok(work.await) };
+        let late = |_| NnError::DeadlineExceeded { model: self.label.clone() };
+        tokio::time::timeout_at(deadline.into(), work).await.map_err(late)
     }
 
     /// Refuses new requests. Those that wait are still answered.
@@ -276,15 +286,22 @@ impl Model {
         self.queue.close();
     }
 
-    /// Closes, waits until every waiting request is answered and the executors are dropped. Blocks.
-    pub fn drain(&self) {
+    /// Closes and waits, for at most `max`, until every waiting request is answered and the executors are dropped: whether
+    /// it came to that. Blocks.
+    pub fn drain(&self, max: Duration) -> bool {
         self.close();
+        let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner).recv_timeout(max);
+        if ended == Err(mpsc::RecvTimeoutError::Timeout) {
+            return false;
+        }
+        // Joining them waits for nothing any more: it tells how they ended.
         let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
         for thread in threads {
             if thread.join().is_err() {
                 tracing::error!(model = &*self.label, "an executor thread ended by panic");
             }
         }
+        true
     }
 }
 
@@ -305,7 +322,13 @@ async fn encode(encoder: &Arc<TextEncoder>, text: Tensor) -> Result<Encoded, NnE
         return encoder.from_text_tensor(&text);
     }
     let encoder = encoder.clone();
-    tokio::task::spawn_blocking(move || encoder.from_text_tensor(&text)).await.map_err(NnError::runtime)?
+    let permit = LONG_TEXTS.acquire().await.map_err(NnError::runtime)?;
+    let work = move || {
+        // Given back when the work is done, even if nobody waits for it any more.
+        let _permit = permit;
+        encoder.from_text_tensor(&text)
+    };
+    tokio::task::spawn_blocking(work).await.map_err(NnError::runtime)?
 }
 
 /// Counts a request as canceled when its future is dropped before it ends.

@@ -8,6 +8,9 @@ use super::*;
 use crate::stats::Failure;
 use crate::{ModelTable, NotLoaded};
 
+/// Longer than any test may take.
+const LONG: Duration = Duration::from_secs(10);
+
 type Script = Box<dyn FnMut(&[NamedTensor]) -> Result<Vec<NamedTensor>, NnError> + Send>;
 
 /// An executor that calls back into the test.
@@ -41,7 +44,17 @@ fn model(
     queue_max: usize,
     script: impl FnMut(&[NamedTensor]) -> Result<Vec<NamedTensor>, NnError> + Send + 'static,
 ) -> Arc<Model> {
-    let executor = FakeExecutor { signature: signature(), script: Box::new(script) };
+    start(version, queue_max, signature(), None, script)
+}
+
+fn start(
+    version: &str,
+    queue_max: usize,
+    signature: Signature,
+    text: Option<TextEncoder>,
+    script: impl FnMut(&[NamedTensor]) -> Result<Vec<NamedTensor>, NnError> + Send + 'static,
+) -> Arc<Model> {
+    let executor = FakeExecutor { signature, script: Box::new(script) };
     let info = ModelInfo {
         name: "fake".parse().unwrap(),
         version: version.parse().unwrap(),
@@ -49,7 +62,7 @@ fn model(
         backend: "fake",
     };
     let options = ModelOptions { queue_max, ..ModelOptions::default() };
-    Arc::new(Model::start(info, vec![Box::new(executor)], None, options).unwrap())
+    Arc::new(Model::start(info, vec![Box::new(executor)], text, options).unwrap())
 }
 
 fn echo(inputs: &[NamedTensor]) -> Result<Vec<NamedTensor>, NnError> {
@@ -79,7 +92,7 @@ fn spawn(model: &Arc<Model>, call: Call) -> tokio::task::JoinHandle<Result<Answe
 }
 
 async fn until(what: &str, condition: impl Fn() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(10);
+    let deadline = Instant::now() + LONG;
     while !condition() {
         assert!(Instant::now() < deadline, "never happened: {what}");
         tokio::task::yield_now().await;
@@ -168,10 +181,45 @@ async fn draining_answers_those_who_wait_and_refuses_the_rest() {
     leave.send(()).unwrap();
     leave.send(()).unwrap();
     let draining = model.clone();
-    tokio::task::spawn_blocking(move || draining.drain()).await.unwrap();
+    assert!(tokio::task::spawn_blocking(move || draining.drain(LONG)).await.unwrap());
     for call in calls {
         assert!(call.await.unwrap().is_ok());
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn draining_waits_no_longer_than_it_is_told() {
+    let (model, starts, leave) = stepped(8);
+    let running = spawn(&model, call(1.0));
+    starts.recv().unwrap();
+    assert!(!model.drain(Duration::from_millis(1)), "the executor is still busy");
+    leave.send(()).unwrap();
+    assert!(model.drain(LONG) && model.drain(LONG));
+    assert!(running.await.unwrap().is_ok());
+}
+
+#[tokio::test]
+async fn long_texts_wait_for_their_turn_until_their_deadline() {
+    let dir = tempfile::tempdir().unwrap();
+    let tokenizer = r#"{"version": "1.0", "added_tokens": [], "pre_tokenizer": {"type": "Whitespace"},
+        "model": {"type": "WordLevel", "unk_token": "u", "vocab": {"u": 0}}}"#;
+    std::fs::write(dir.path().join("tokenizer.json"), tokenizer).unwrap();
+    let text = TextEncoder::open(dir.path()).unwrap();
+    let signature = Signature {
+        inputs: vec![TensorSpec::new("input_ids", DType::I64, vec![Dim::Dynamic(None); 2])],
+        ..signature()
+    };
+    let model = start("1", 8, signature, text, echo);
+    let long = |deadline| {
+        let text = Tensor::from_strings([1], &["u ".repeat(INLINE_TEXT_BYTES_MAX)]).unwrap();
+        model.infer(Call { inputs: vec![NamedTensor::new(TEXT_INPUT, text)], deadline, ..Call::default() })
+    };
+    let all = LONG_TEXTS.acquire_many(LONG_TEXTS_AT_ONCE_MAX as u32).await.unwrap();
+    let late = long(Some(Instant::now() + Duration::from_millis(5))).await;
+    assert!(matches!(late, Err(NnError::DeadlineExceeded { .. })), "{late:?}");
+    drop(all);
+    assert!(long(None).await.is_ok());
+    assert_eq!(LONG_TEXTS.available_permits(), LONG_TEXTS_AT_ONCE_MAX);
 }
 
 #[tokio::test]

@@ -42,11 +42,13 @@ pub struct Decision {
 
 /// Decides over `pending`, the queue in order of arrival.
 ///
-/// First come, first served. A batch runs when it is full or its oldest member has waited `delay_max`; requests that are
-/// dead (abandoned or past their deadline) never enter one. Reads no further into the queue than it must.
+/// First come, first served. A batch runs when it is full, when its oldest member has waited `delay_max`, or at once when
+/// a member's deadline would pass before that; requests that are dead (abandoned or past their deadline) never enter one.
+/// Reads no further into the queue than it must.
 pub fn decide(pending: impl IntoIterator<Item = Pending>, policy: &Policy, now: Instant) -> Decision {
     let mut decision = Decision::default();
     let mut oldest = None;
+    let mut earliest_deadline: Option<Instant> = None;
     for (position, request) in pending.into_iter().enumerate() {
         if request.abandoned {
             decision.abandoned.push(position);
@@ -54,6 +56,7 @@ pub fn decide(pending: impl IntoIterator<Item = Pending>, policy: &Policy, now: 
             decision.expired.push(position);
         } else {
             oldest.get_or_insert(request.arrived);
+            earliest_deadline = earliest_deadline.into_iter().chain(request.deadline).min();
             decision.run.push(position);
             if decision.run.len() >= policy.batch_max {
                 return decision;
@@ -62,7 +65,7 @@ pub fn decide(pending: impl IntoIterator<Item = Pending>, policy: &Policy, now: 
     }
     if let Some(oldest) = oldest {
         let due = oldest + policy.delay_max;
-        if due > now {
+        if due > now && earliest_deadline.is_none_or(|deadline| deadline > due) {
             decision.run.clear();
             decision.wake_at = Some(due);
         }
@@ -111,6 +114,17 @@ mod tests {
     }
 
     #[test]
+    fn a_batch_that_would_outlast_a_members_deadline_runs_at_once() {
+        let now = Instant::now();
+        let policy = Policy { batch_max: 4, delay_max: 2 * MS };
+        let with_deadline =
+            |deadline| decide([live(now), Pending { deadline: Some(deadline), ..live(now) }], &policy, now);
+        assert_eq!(with_deadline(now + MS), Decision { run: vec![0, 1], ..Decision::default() });
+        assert_eq!(with_deadline(now + 2 * MS).run, [0, 1], "at the end of the delay it would be too late");
+        assert_eq!(with_deadline(now + 3 * MS), Decision { wake_at: Some(now + 2 * MS), ..Decision::default() });
+    }
+
+    #[test]
     fn an_empty_queue_asks_for_nothing() {
         assert_eq!(decide([], &Policy::SINGLE, Instant::now()), Decision::default());
     }
@@ -145,6 +159,9 @@ mod tests {
             let runnable = queue.iter().any(|r| !r.abandoned && r.deadline.is_none_or(|d| d > now));
             prop_assert_eq!(runnable, !decision.run.is_empty() || decision.wake_at.is_some());
             prop_assert!(decision.wake_at.is_none_or(|at| at > now));
+            // Nobody expires for a batch to fill.
+            let in_time = |at| queue.iter().all(|r| r.abandoned || r.deadline.is_none_or(|d| d <= now || d > at));
+            prop_assert!(decision.wake_at.is_none_or(in_time));
         }
     }
 }

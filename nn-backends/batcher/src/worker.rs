@@ -1,7 +1,8 @@
 //! The thread that owns an executor: takes batches from the queue, runs them, answers the callers.
 
+use std::convert::Infallible;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
@@ -10,16 +11,23 @@ use headland_nn_core::{Executor, NnError};
 use crate::queue::{Done, Job, Queue};
 use crate::stats::ModelStats;
 
-/// Starts the thread `name`; it ends when the queue is closed and empty.
+/// Held by every thread of a model to its end: nothing is ever sent, and the receiver sees when the last one is gone.
+pub(crate) type Alive = mpsc::Sender<Infallible>;
+
+/// Starts the thread `name`; it ends when the queue is closed and empty, and drops `alive` after the executor.
 pub(crate) fn spawn(
     name: &Arc<str>,
     executor: Box<dyn Executor>,
     queue: Arc<Queue>,
     stats: Arc<ModelStats>,
+    alive: Alive,
 ) -> std::io::Result<JoinHandle<()>> {
     let model = name.clone();
     // Linux shows 15 bytes of a thread's name: the model's is worth more than a prefix.
-    thread::Builder::new().name(model.to_string()).spawn(move || serve(&model, executor, &queue, &stats))
+    thread::Builder::new().name(model.to_string()).spawn(move || {
+        serve(&model, executor, &queue, &stats);
+        drop(alive);
+    })
 }
 
 fn serve(model: &Arc<str>, mut executor: Box<dyn Executor>, queue: &Queue, stats: &ModelStats) {
