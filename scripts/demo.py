@@ -308,6 +308,7 @@ def interrupt(*_):
 
 
 def main():
+    signal.signal(signal.SIGINT, interrupt)
     signal.signal(signal.SIGTERM, interrupt)
     signal.signal(signal.SIGHUP, interrupt)
     try:

@@ -219,7 +219,7 @@ class Gateway:
         return self.log_path.read_text(errors="replace")
 
     def log_tail(self, lines=30):
-        return "\n".join(self.log().splitlines()[-lines:])
+        return "\n".join(line[:400] for line in self.log().splitlines()[-lines:])
 
     def log_entries(self, **fields):
         """The log's JSON lines that have these fields."""

@@ -1,10 +1,12 @@
 """Apps: the two examples do their work, bodies stream both ways, routes go by host and prefix, many at once stay right."""
 
+import http.client
 import http.server
 import json
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 import pytest
 
 import gateway as support
@@ -36,8 +38,6 @@ def test_own_documents_are_ranked_by_meaning(gateway):
 
 def test_scores_are_the_models_cosines(gateway, goldens):
     """What the guest makes of text by wasi:nn agrees with sentence-transformers."""
-    import numpy as np
-
     usable = [golden for golden in goldens["goldens"] if golden["sentence"].strip() and "\0" not in golden["sentence"]]
     query, *others = usable
     results = search(gateway, query=query["sentence"], documents=[each["sentence"] for each in others], top_k=len(others))
@@ -130,10 +130,10 @@ def test_a_large_body_is_echoed_whole(gateway):
 
 def test_a_slow_answer_comes_line_by_line(gateway):
     with gateway.socket() as stream:
-        stream.sendall(b"GET /fixtures/slow-body?lines=3&ms=200 HTTP/1.1\r\nhost: x\r\n\r\n")
+        stream.sendall(b"GET /fixtures/slow-body?lines=2&ms=700 HTTP/1.1\r\nhost: x\r\n\r\n")
         first = read_until(stream, b"line 1\n")
         assert b"line 2" not in first
-        read_until(stream, b"line 3\n")
+        read_until(stream, b"line 2\n")
 
 
 def test_request_ids_are_kept_or_made(gateway):
@@ -154,7 +154,7 @@ def test_a_trace_goes_on(gateway):
 def test_what_a_guest_prints_is_in_the_log_with_app_and_request(gateway):
     answer = gateway.get("/fixtures/chatty")
     assert answer.text == "said it all\n"
-    gateway.wait_for_log("256 KiB", request_id=answer.request_id)
+    gateway.wait_for_log("the rest of its stdout is dropped", request_id=answer.request_id)
     lines = gateway.log_entries(request_id=answer.request_id, target="guest")
     assert {line["app"] for line in lines} == {"fixtures"}
     assert {line.get("stream") for line in lines} >= {"stdout", "stderr"}
@@ -176,8 +176,6 @@ def test_http_1_0_without_a_host_is_served(gateway):
 
 
 def test_one_connection_carries_many_requests(gateway):
-    import http.client
-
     connection = http.client.HTTPConnection("127.0.0.1", gateway.port, timeout=30)
     for path in ("/fixtures/hello", "/v2", "/nowhere", "/fixtures/hello"):
         connection.request("GET", path)
@@ -216,8 +214,9 @@ def test_canaries_share_by_weight(tmp_path, gateway):
         + "".join(f'[[route]]\npath = "/"\ncomponent = "{support.component(name)}"\nweight = {weight}\n' for name, weight in routes)
     )
     with support.Gateway(tmp_path, f"--app={path}", data_dir=gateway.data_dir) as other:
-        answers = [other.post("/", b"echo").text for _ in range(40)]
-    assert answers.count("hello, world\n") == 30 and answers.count("echo") == 10
+        answers = [other.post("/", b"echo").text for _ in range(400)]
+    hello, echo = answers.count("hello, world\n"), answers.count("echo")
+    assert hello + echo == 400 and 60 < echo < 140, (hello, echo)
 
 
 class Origin(http.server.BaseHTTPRequestHandler):

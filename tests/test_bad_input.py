@@ -1,13 +1,16 @@
 """Bad input, and what it gets. After each of these tests the next good request has to succeed."""
 
 import http.client
+import io
 import json
 import random
+import socket
 import struct
 import threading
 import time
 
 import pytest
+from PIL import Image
 
 import gateway as support
 
@@ -259,8 +262,6 @@ def test_compressed_bodies_are_415_on_native_routes(gateway):
 
 def send_too_much(port, head, pieces):
     """Sends until the gateway has had enough, then reads its answer to the end."""
-    import socket
-
     with socket.create_connection(("127.0.0.1", port), timeout=30) as stream:
         stream.sendall(head)
         try:
@@ -311,10 +312,6 @@ def test_a_picture_that_cannot_be_read_is_told_so_by_the_guest(gateway, picture,
 
 
 def spoilt(name):
-    import io
-
-    from PIL import Image
-
     if name == "blank.png":
         out = io.BytesIO()
         Image.new("L", (28, 28), 255).save(out, "PNG")
@@ -462,6 +459,24 @@ def test_what_is_no_http_is_400_and_closed(gateway):
     assert raw(gateway, b"GET / HTTP/9.9\r\n\r\n").startswith(b"HTTP/1.1 400")
     smuggled = b"POST /fixtures/hello HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\ncontent-length: 6\r\n\r\nhello!"
     assert raw(gateway, smuggled).startswith(b"HTTP/1.1 400")
+
+
+def test_a_host_that_cannot_be_told_is_400(gateway):
+    for hosts in (b"host: \xff\xfe\r\n", b"host: a\r\nhost: b\r\n"):
+        answer = raw(gateway, b"GET /fixtures/hello HTTP/1.1\r\n" + hosts + b"connection: close\r\n\r\n")
+        assert answer.startswith(b"HTTP/1.1 400") and b"application/problem+json" in answer, answer
+
+
+@pytest.mark.parametrize("head", [
+    b"GET /fixtures/hello HTTP/1.1\r\n",
+    b"GET /fixtures/hello HTTP/1.1\r\nhost: u:p@a b:99999999\r\n",
+    b"GET http://other.test/fixtures/hello HTTP/1.1\r\nhost: y\r\n",
+    b"FOO /fixtures/hello HTTP/1.1\r\nhost: y\r\n",
+    b"GET /fixtures/hello HTTP/1.1\r\nhost: y\r\nx-bytes: \xff\xfe\r\nte: trailers\r\nkeep-alive: 5\r\nupgrade: websocket\r\n",
+])  # fmt: skip
+def test_odd_heads_reach_the_guest_unharmed(gateway, head):
+    answer = raw(gateway, head + b"connection: close\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 200") and answer.endswith(b"hello, world\n"), answer
 
 
 def test_too_many_or_too_large_headers_are_431(gateway):

@@ -1,8 +1,13 @@
 """A gateway with small limits: full queues, taken instances and large bodies are answers, and leave it well."""
 
+import json
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
+import openai
 import pytest
+import tritonclient.http as triton
+from tritonclient.utils import InferenceServerException
 
 import gateway as support
 from manifests import app, config
@@ -15,6 +20,7 @@ MINILM = "all-minilm-l6-v2"
 def small(tmp_path_factory, gateway):
     folder = tmp_path_factory.mktemp("small")
     slow = app(folder, "slow", "/slow", "slow_body")
+    single = app(folder, "single", "/single", "slow_body", limits="instances = 1")
     path = config(
         folder,
         f"""
@@ -31,6 +37,8 @@ def small(tmp_path_factory, gateway):
         instances = 2
         [[app]]
         manifest = "{slow}"
+        [[app]]
+        manifest = "{single}"
         [[app]]
         manifest = "{support.manifest("rust/digits")}"
         """,
@@ -69,10 +77,20 @@ def test_no_free_instance_is_503_with_retry_after(small):
             assert b" 200 " in stream.recv(4096)
         answer = small.get("/slow?lines=1")
         assert answer.status == 503 and int(answer.headers["retry-after"]) >= 1
-        assert "all 2 guest instances are busy" in answer.json()["detail"]
+        assert "guest instances" in answer.json()["detail"] and "busy" in answer.json()["detail"]
         # Native routes need none.
         assert small.post("/v2/models/digits/infer", json_body=image()).status == 200
     support.eventually("the slots are free again", lambda: small.get("/slow?lines=1").status == 200)
+
+
+def test_an_app_at_its_own_limit_leaves_the_rest_to_others(small):
+    with small.socket() as stream:
+        stream.sendall(b"GET /single?lines=9&ms=900 HTTP/1.1\r\nhost: x\r\n\r\n")
+        assert b" 200 " in stream.recv(4096)
+        answer = small.get("/single?lines=1")
+        assert answer.status == 503 and int(answer.headers["retry-after"]) >= 1
+        assert small.get("/slow?lines=1").status == 200
+    support.eventually("the slot is free again", lambda: small.get("/single?lines=1").status == 200)
 
 
 @pytest.mark.parametrize("framing", ["content-length", "chunked"])
@@ -91,10 +109,23 @@ def test_a_body_over_the_gateways_limit_is_413(small, path, framing):
     assert b"1 MiB" in received and b'"error"' in received
 
 
+def test_real_clients_learn_that_their_body_was_too_large(small):
+    """They go on sending while the answer is already there, and have to see it all the same."""
+    with openai.OpenAI(base_url=f"{small.url}/v1", api_key="unused", max_retries=0) as client:
+        with pytest.raises(openai.APIStatusError, match="larger than 1 MiB") as caught:
+            client.embeddings.create(model=MINILM, input="x" * (20 << 20))
+        assert caught.value.status_code == 413
+    images = np.zeros((20 << 12, 8, 8), np.float32)
+    tensor = triton.InferInput("image", list(images.shape), "FP32")
+    tensor.set_data_from_numpy(images)
+    with triton.InferenceServerClient(f"127.0.0.1:{small.port}") as client:
+        with pytest.raises(InferenceServerException, match="larger than 1 MiB") as caught:
+            client.infer("digits", [tensor])
+        assert caught.value.status() == "413"
+
+
 def test_a_body_just_within_the_limit_is_read(small):
     padding = b" " * ((1 << 20) - 700)
-    import json
-
     body = json.dumps(image()).encode() + padding
     assert len(body) <= 1 << 20
     assert small.post("/v2/models/digits/infer", body).status == 200
