@@ -5,11 +5,11 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
-/// An edge AI inference gateway: Wasm apps over batched, native inference.
+/// An edge AI inference gateway: Wasm apps over native inference.
 #[derive(Parser)]
 #[command(version, propagate_version = true, max_term_width = 100)]
 #[command(after_help = "Examples:
-  headland up --model digits=models/digits --app examples/digits/headland.app.toml
+  headland up --model digits=models/digits --app guest-examples/rust/digits/headland.app.toml
   headland up --config headland.toml
   headland model list
   headland completions bash > /etc/bash_completion.d/headland")]
@@ -20,7 +20,7 @@ pub struct Args {
 
 #[derive(Subcommand)]
 pub enum Command {
-    /// Run gateway, control plane and one PoP in this process
+    /// Load models, deploy apps, and serve them
     Up(Box<UpOptions>),
     /// Look at the models of a running gateway
     #[command(subcommand)]

@@ -5,13 +5,16 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use headland_nn_core::Device;
-use headland_package::{AppManifest, ByteSize, ModelName, ModelVersion, strict_toml};
+use headland_package::{AppManifest, ByteSize, INSTANCES_MAX, ModelName, ModelVersion, strict_toml};
 use serde::Deserialize;
 
 use crate::args::UpOptions;
 
 const DEFAULT_LISTEN: &str = "127.0.0.1:8080";
 const DEFAULT_ADMIN_LISTEN: &str = "127.0.0.1:8081";
+
+/// The longest queue a model may have.
+const QUEUE_MAX: usize = 100_000;
 
 /// What `headland up` runs.
 #[derive(Debug)]
@@ -34,6 +37,8 @@ pub struct LimitsConfig {
     pub connections: Option<usize>,
     /// Guest instances alive at a time.
     pub instances: Option<u32>,
+    /// How long to go on accepting after SIGTERM while `/v2/health/ready` says 503, for load balancers to notice.
+    pub drain_delay_s: Option<u64>,
     /// How long a drain may take.
     pub drain_s: Option<u64>,
 }
@@ -122,8 +127,12 @@ impl Config {
             bail!("[limits] connections must be at least 1");
         }
         for model in &self.models {
-            if model.queue == Some(0) || model.instances == Some(0) {
-                bail!("model {}: `queue` and `instances` must be at least 1", model.path.display());
+            let (queue, instances) = (model.queue.unwrap_or(1), model.instances.unwrap_or(1));
+            if !(1..=QUEUE_MAX).contains(&queue) || !(1..=INSTANCES_MAX).contains(&instances) {
+                bail!(
+                    "model {}: `queue` must be between 1 and {QUEUE_MAX}, `instances` between 1 and {INSTANCES_MAX}",
+                    model.path.display()
+                );
             }
         }
         Ok(())

@@ -3,6 +3,7 @@
 mod args;
 mod client;
 mod config;
+mod files;
 mod logging;
 mod models;
 mod signals;

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use headland_batcher::ModelTable;
@@ -14,14 +15,23 @@ use tokio::sync::watch;
 use crate::args::UpOptions;
 use crate::config::{Config, LimitsConfig};
 use crate::models::{self, Backends};
-use crate::{logging, signals};
+use crate::{files, logging, signals};
+
+/// Time the executors get for what still waits when the last connection is gone: nobody listens to its result any more.
+const MODELS_DRAIN_MAX: Duration = Duration::from_secs(5);
+/// Time for anything else that is under way at the end.
+const ABANDON_AFTER: Duration = Duration::from_secs(1);
 
 /// Runs until told to stop. Refuses to start unless every model and app is usable.
 pub fn run(options: UpOptions) -> Result<()> {
     logging::init(options.log_format, &options.log)?;
     let config = Config::load(&options)?;
+    files::raise_limit();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting tokio")?;
-    runtime.block_on(up(config))
+    let result = runtime.block_on(up(config));
+    // Work that cannot be interrupted (a batch in an executor) does not hold the process back.
+    runtime.shutdown_timeout(ABANDON_AFTER);
+    result
 }
 
 async fn up(config: Config) -> Result<()> {
@@ -43,11 +53,19 @@ async fn up(config: Config) -> Result<()> {
     let administration = admin_plane(gateway.clone());
     let admin = tokio::spawn(async move { serve(admin, administration, changed(until_drained), &limits).await });
     let outcome = serve(data, data_plane(gateway.clone()), gateway.clone().unready_after(stop), &limits).await;
-    tokio::task::spawn_blocking(move || models.all().iter().for_each(|model| model.drain())).await?;
+    let unfinished = tokio::task::spawn_blocking(move || drain(&models)).await?;
     drained.send_replace(true);
-    admin.await?;
-    tracing::info!(?outcome, "stopped");
+    // A scrape that is still being answered may take a moment, and no more.
+    let _ = tokio::time::timeout(ABANDON_AFTER, admin).await;
+    tracing::info!(connections_cut = outcome.cut, models_unfinished = unfinished, "stopped");
     Ok(())
+}
+
+/// Lets every model finish what waits for it; returns how many could not in time.
+fn drain(models: &ModelTable) -> usize {
+    let deadline = Instant::now() + MODELS_DRAIN_MAX;
+    let left = || deadline.saturating_duration_since(Instant::now());
+    models.all().iter().filter(|model| !model.drain(left())).count()
 }
 
 async fn bind(address: SocketAddr, option: &str) -> Result<TcpListener> {
@@ -69,8 +87,11 @@ fn limits(config: &LimitsConfig) -> Limits {
     if let Some(connections) = config.connections {
         limits.connections_max = connections;
     }
+    if let Some(drain_delay_s) = config.drain_delay_s {
+        limits.drain_delay = Duration::from_secs(drain_delay_s);
+    }
     if let Some(drain_s) = config.drain_s {
-        limits.drain_max = std::time::Duration::from_secs(drain_s);
+        limits.drain_max = Duration::from_secs(drain_s);
     }
     limits
 }

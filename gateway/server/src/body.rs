@@ -15,14 +15,23 @@ use crate::limits::BODY_READ_MAX;
 /// Unit of the budget for all bodies together; a semaphore counts no further than 2^29 on small machines.
 pub(crate) const BUDGET_UNIT_BYTES: usize = 1 << 10;
 
-/// A body in memory, and its share of the budget, given back on drop.
-pub(crate) struct ReadBody {
-    pub bytes: Bytes,
+/// A body in memory, and its share of the budget.
+struct Shared {
+    bytes: Bytes,
     _share: OwnedSemaphorePermit,
 }
 
+impl AsRef<[u8]> for Shared {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
 /// Reads the body of `request`. A body that says it is too large is refused before a byte of it is read.
-pub(crate) async fn read(gateway: &Gateway, request: Request<Body>) -> Result<ReadBody, ApiError> {
+///
+/// Its share of the budget is given back with the last view of it: a tensor that still waits in a queue, or work on a
+/// blocking thread, keeps it after the client has gone.
+pub(crate) async fn read(gateway: &Gateway, request: Request<Body>) -> Result<Bytes, ApiError> {
     let limit = gateway.limits().body_bytes_max;
     refuse_encodings(request.headers())?;
     let declared = content_length(request.headers());
@@ -37,7 +46,7 @@ pub(crate) async fn read(gateway: &Gateway, request: Request<Body>) -> Result<Re
         let message = format!("the request body took longer than {} s to arrive", BODY_READ_MAX.as_secs());
         ApiError::new(Reason::BodyTimeout, message)
     })??;
-    Ok(ReadBody { bytes, _share: share })
+    Ok(Bytes::from_owner(Shared { bytes, _share: share }))
 }
 
 fn content_length(headers: &HeaderMap) -> Option<u64> {

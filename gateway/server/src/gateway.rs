@@ -1,7 +1,9 @@
 //! The gateway's shared state, and the two routers over it.
 
+use std::num::NonZero;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::thread::available_parallelism;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use axum::Router;
@@ -26,6 +28,7 @@ pub struct Gateway {
     limits: Limits,
     ready: AtomicBool,
     body_budget: Arc<Semaphore>,
+    offload_permits: Arc<Semaphore>,
     started_unix_s: u64,
     metrics: Arc<Metrics>,
 }
@@ -40,6 +43,7 @@ impl Gateway {
             limits,
             ready: AtomicBool::new(true),
             body_budget: Arc::new(Semaphore::new(budget.min(Semaphore::MAX_PERMITS))),
+            offload_permits: Arc::new(Semaphore::new(available_parallelism().map_or(1, NonZero::get))),
             started_unix_s: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()),
             metrics: Arc::new(Metrics::new()),
         })
@@ -70,14 +74,21 @@ impl Gateway {
         self.ready.store(ready, Relaxed);
     }
 
-    /// Waits for `signal`, then says not ready: what [`crate::serve`] should get as its shutdown.
+    /// Waits for `signal`, says not ready, and gives those who ask [`Limits::drain_delay`] to notice: what
+    /// [`crate::serve`] should get as its shutdown, for it accepts connections until then.
     pub async fn unready_after(self: Arc<Self>, signal: impl Future<Output = ()>) {
         signal.await;
         self.set_ready(false);
+        tokio::time::sleep(self.limits.drain_delay).await;
     }
 
     pub(crate) fn body_budget(&self) -> &Arc<Semaphore> {
         &self.body_budget
+    }
+
+    /// One for each core: who computes on a blocking thread holds one.
+    pub(crate) fn offload_permits(&self) -> &Arc<Semaphore> {
+        &self.offload_permits
     }
 
     pub(crate) fn started_unix_s(&self) -> u64 {

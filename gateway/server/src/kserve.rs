@@ -88,22 +88,23 @@ async fn infer(
 ) -> Result<Response, ApiError> {
     let arrived = Instant::now();
     let json_bytes = json_length(request.headers())?;
-    // Held to the end: the input tensors may be views of it, and its share of the budget goes with it.
+    let infer_max = gateway.limits().infer_max;
+    // Held to the end, for tensors that are read out of it rather than views of it are in its share of the budget too.
     let held = body::read(&gateway, request).await?;
-    let bytes = held.bytes.clone();
+    let bytes = held.clone();
+    let parse = move || parse_infer(json_bytes, &bytes);
     let InferRequest { id, timeout, inputs, outputs, binary_outputs } =
-        offload::run(json_bytes.unwrap_or(bytes.len()), move || parse_infer(json_bytes, &bytes)).await??;
+        offload::run(&gateway, arrived + infer_max, json_bytes.unwrap_or(held.len()), parse).await??;
     let texts = inputs.iter().find(|input| &*input.name == TEXT_INPUT).map(|input| truncation::texts_in(&input.tensor));
     let binary = response::binary_flags(&model, &outputs, binary_outputs)?;
     let wanted = model.select(outputs.iter().map(|output| output.name.as_str()))?;
-    let infer_max = gateway.limits().infer_max;
-    let deadline = Some(arrived + timeout.map_or(infer_max, |timeout| timeout.min(infer_max)));
-    let answer = model.infer(Call { inputs, wanted, deadline }).await?;
+    let deadline = arrived + timeout.map_or(infer_max, |timeout| timeout.min(infer_max));
+    let answer = model.infer(Call { inputs, wanted, deadline: Some(deadline) }).await?;
     let served = Served::Model(model.info().name.to_arc());
     let truncated = answer.text.as_ref().and_then(|usage| truncation::header(usage, texts.unwrap_or(0)));
     let json_bytes = response::json_bytes_estimate(&answer.outputs, &binary);
-    let mut response =
-        offload::run(json_bytes, move || response::write(&model, id.as_deref(), &answer.outputs, &binary)).await??;
+    let write = move || response::write(&model, id.as_deref(), &answer.outputs, &binary);
+    let mut response = offload::run(&gateway, deadline, json_bytes, write).await??;
     truncation::set(response.headers_mut(), truncated);
     response.extensions_mut().insert(served);
     Ok(response)

@@ -10,6 +10,9 @@ pub const BODIES_BYTES_MAX: usize = 1 << 30;
 pub const CONNECTIONS_MAX: usize = 10_000;
 /// Time that requests in flight get to finish when the gateway stops.
 pub const DRAIN_MAX: Duration = Duration::from_secs(30);
+/// Time between saying not ready and accepting no more connections when the gateway stops. A load balancer that asks for
+/// readiness needs some; alone, a gateway stops at once.
+pub const DRAIN_DELAY: Duration = Duration::ZERO;
 /// Time a native inference may take when the client sets none, and the most it may set.
 pub const INFER_MAX: Duration = Duration::from_secs(60);
 
@@ -49,6 +52,8 @@ pub struct Limits {
     pub connections_max: usize,
     /// Time that requests in flight get to finish when the gateway stops.
     pub drain_max: Duration,
+    /// Time between saying not ready and accepting no more connections when the gateway stops.
+    pub drain_delay: Duration,
     /// Time one native inference may take.
     pub infer_max: Duration,
 }
@@ -60,6 +65,7 @@ impl Default for Limits {
             bodies_bytes_max: BODIES_BYTES_MAX,
             connections_max: CONNECTIONS_MAX,
             drain_max: DRAIN_MAX,
+            drain_delay: DRAIN_DELAY,
             infer_max: INFER_MAX,
         }
     }

@@ -25,18 +25,18 @@ use crate::{body, lookup, offload, truncation};
 const EMBEDDING: &str = "sentence_embedding";
 
 pub(super) async fn create(State(gateway): State<Arc<Gateway>>, request: Request<Body>) -> Result<Response, ApiError> {
-    let arrived = Instant::now();
+    let deadline = Instant::now() + gateway.limits().infer_max;
+    // Held to the end: the texts that are read out of it are in its share of the budget.
     let held = body::read(&gateway, request).await?;
-    let bytes = held.bytes.clone();
+    let bytes = held.clone();
     let EmbeddingsRequest { model, input, encoding_format, dimensions } =
-        offload::run(bytes.len(), move || input::parse(&bytes)).await??;
+        offload::run(&gateway, deadline, held.len(), move || input::parse(&bytes)).await??;
     let model = lookup::model(&gateway, &model, None)?;
     let embedder = Embedder::of(&model).ok_or_else(|| no_embedder(&gateway, &model))?;
     embedder.check_dimensions(dimensions)?;
     let texts = input.len();
     let Prepared { inputs, usage } = embedder.prepare(input)?;
-    let deadline = Some(arrived + gateway.limits().infer_max);
-    let answer = model.infer(Call { inputs, wanted: model.select([EMBEDDING])?, deadline }).await?;
+    let answer = model.infer(Call { inputs, wanted: model.select([EMBEDDING])?, deadline: Some(deadline) }).await?;
     let (tokens, truncated) = match (usage, &answer.text) {
         (Some((tokens, truncated)), _) => (tokens, truncated),
         (None, Some(usage)) => (usage.tokens, usage.truncated.len()),
@@ -45,8 +45,9 @@ pub(super) async fn create(State(gateway): State<Arc<Gateway>>, request: Request
     let max_sequence_length = embedder.encoder.max_sequence_length();
     let vectors = vectors(&answer.outputs, texts)?;
     let served = Served::Model(model.info().name.to_arc());
-    let mut response =
-        offload::run(vectors.data().len(), move || write(&model, &vectors, encoding_format, tokens)).await??;
+    let bytes = vectors.data().len();
+    let write = move || write(&model, &vectors, encoding_format, tokens);
+    let mut response = offload::run(&gateway, deadline, bytes, write).await??;
     truncation::set(response.headers_mut(), truncation::describe(truncated, texts, max_sequence_length));
     response.extensions_mut().insert(served);
     Ok(response)
