@@ -6,8 +6,12 @@ use headland_nn_core::{NamedTensor, NnError};
 
 use crate::architecture::Architecture;
 
-/// The most tokens, padding included, that one run takes.
-pub const MAX_BATCH_TOKENS: usize = 1 << 20;
+/// The most tokens that one run takes, padding not counted: what one core does in about a minute. Token embeddings are
+/// given for padding too, so there it counts.
+pub const MAX_BATCH_TOKENS: usize = 1 << 16;
+
+/// The most tokens, padding included, that one run reads.
+const MAX_PADDED_TOKENS: usize = 1 << 20;
 
 /// Tokens to run.
 pub(crate) struct Batch {
@@ -73,6 +77,9 @@ impl Batch {
                 batch.text_rows.push(row);
             }
         }
+        if batch.ids.len() > MAX_BATCH_TOKENS {
+            return Err(too_many(batch.ids.len(), MAX_BATCH_TOKENS));
+        }
         Ok(batch)
     }
 
@@ -95,41 +102,57 @@ impl Batch {
         [self.rows, self.columns]
     }
 
+    /// The texts in slices of at most `tokens` tokens, or of one text if that alone has more. What runs at once decides
+    /// how much memory a run takes, and texts know nothing of each other.
+    pub fn slices(&self, tokens: usize) -> impl Iterator<Item = Slice<'_>> {
+        let mut begin = 0;
+        std::iter::from_fn(move || {
+            let first = self.texts.get(begin)?;
+            let fitting = self.texts[begin..].iter().take_while(|text| text.end - first.start <= tokens).count().max(1);
+            let texts = begin..begin + fitting;
+            begin = texts.end;
+            Some(Slice { batch: self, tokens: first.start..self.texts[texts.end - 1].end, texts })
+        })
+    }
+}
+
+/// Some texts of a batch, to be run together.
+pub(crate) struct Slice<'a> {
+    batch: &'a Batch,
+    texts: Range<usize>,
+    tokens: Range<usize>,
+}
+
+impl Slice<'_> {
     /// Token ids, packed.
     pub fn ids(&self) -> &[u32] {
-        &self.ids
+        &self.batch.ids[self.tokens.clone()]
     }
 
     /// Rows of the position table, packed.
     pub fn positions(&self) -> &[u32] {
-        &self.positions
+        &self.batch.positions[self.tokens.clone()]
     }
 
     /// Segments, packed.
     pub fn token_types(&self) -> &[u32] {
-        &self.token_types
+        &self.batch.token_types[self.tokens.clone()]
     }
 
-    /// The tokens of each text that has any.
-    pub fn texts(&self) -> &[Range<usize>] {
-        &self.texts
+    /// For each token its place in the request.
+    pub fn places(&self) -> &[usize] {
+        &self.batch.places[self.tokens.clone()]
+    }
+
+    /// The tokens of each text, as a range of this slice's.
+    pub fn texts(&self) -> impl ExactSizeIterator<Item = Range<usize>> {
+        let begin = self.tokens.start;
+        self.batch.texts[self.texts.clone()].iter().map(move |text| text.start - begin..text.end - begin)
     }
 
     /// The request's row of each of [`Self::texts`].
     pub fn text_rows(&self) -> &[usize] {
-        &self.text_rows
-    }
-
-    /// Puts packed token embeddings of `width` back in the request's places; zeros where it has padding.
-    pub fn unpack(&self, packed: Vec<f32>, width: usize) -> Vec<f32> {
-        if self.places.len() == self.rows * self.columns {
-            return packed;
-        }
-        let mut unpacked = vec![0.0; self.rows * self.columns * width];
-        for (embedding, &place) in packed.chunks_exact(width).zip(&self.places) {
-            unpacked[place * width..][..width].copy_from_slice(embedding);
-        }
-        unpacked
+        &self.batch.text_rows[self.texts.clone()]
     }
 }
 
@@ -157,12 +180,15 @@ fn check_extent(rows: usize, columns: usize, architecture: &Architecture) -> Res
         ));
     }
     // Neither overflows: the tensor is in memory.
-    if rows * columns > MAX_BATCH_TOKENS {
-        return Err(NnError::TooLarge(
-            format!("a batch of {rows} x {columns} tokens; at most {MAX_BATCH_TOKENS} run at once, so split it").into(),
-        ));
+    match rows * columns {
+        tokens if tokens > MAX_PADDED_TOKENS => Err(too_many(tokens, MAX_PADDED_TOKENS)),
+        _ => Ok(()),
     }
-    Ok(())
+}
+
+/// A refusal of `tokens` tokens.
+pub(crate) fn too_many(tokens: usize, at_most: usize) -> NnError {
+    NnError::TooLarge(format!("a batch of {tokens} tokens; at most {at_most} run at once, so split it").into())
 }
 
 /// `value` as an index into a table of `rows`.

@@ -8,7 +8,7 @@ use candle_nn::ops::softmax_last_dim;
 use headland_nn_core::NnError;
 
 use crate::architecture::{Activation, Architecture};
-use crate::batch::Batch;
+use crate::batch::Slice;
 use crate::layer::{Linear, Norm};
 use crate::weights::Weights;
 
@@ -49,11 +49,11 @@ impl Encoder {
         })
     }
 
-    /// The embeddings of all tokens of `batch`, `[tokens, hidden]`.
-    pub fn forward(&self, batch: &Batch) -> CandleResult<Tensor> {
-        let mut hidden = self.embeddings.forward(batch)?;
+    /// The embeddings of all tokens of `slice`, `[tokens, hidden]`.
+    pub fn forward(&self, slice: &Slice) -> CandleResult<Tensor> {
+        let mut hidden = self.embeddings.forward(slice)?;
         for block in &self.blocks {
-            let attended = self.attention(block, &hidden, batch)?;
+            let attended = self.attention(block, &hidden, slice)?;
             hidden = block.attention_norm.forward(&(hidden + attended)?)?;
             let widened = self.activate(block.feed_forward_in.forward(&hidden)?)?;
             let narrowed = block.feed_forward_out.forward(&widened)?;
@@ -71,11 +71,11 @@ impl Encoder {
     }
 
     /// Self-attention of every text with itself.
-    fn attention(&self, block: &Block, hidden: &Tensor, batch: &Batch) -> CandleResult<Tensor> {
+    fn attention(&self, block: &Block, hidden: &Tensor, slice: &Slice) -> CandleResult<Tensor> {
         let all = block.query_key_value.forward(hidden)?;
         let head_size = all.dim(1)? / (3 * self.heads);
-        let mut attended = Vec::with_capacity(batch.texts().len());
-        for text in batch.texts() {
+        let mut attended = Vec::with_capacity(slice.texts().len());
+        for text in slice.texts() {
             // [tokens, 3 * heads, head_size] seen as [3 * heads, tokens, head_size]; nothing is copied.
             let parts = all.narrow(0, text.start, text.len())?.reshape((text.len(), 3 * self.heads, head_size))?;
             let parts = parts.transpose(0, 1)?;
@@ -104,12 +104,12 @@ impl Embeddings {
         })
     }
 
-    fn forward(&self, batch: &Batch) -> CandleResult<Tensor> {
+    fn forward(&self, slice: &Slice) -> CandleResult<Tensor> {
         let rows =
             |table: &Tensor, ids: &[u32]| table.index_select(&Tensor::from_slice(ids, ids.len(), &Device::Cpu)?, 0);
-        let mut sum = (rows(&self.words, batch.ids())? + rows(&self.positions, batch.positions())?)?;
+        let mut sum = (rows(&self.words, slice.ids())? + rows(&self.positions, slice.positions())?)?;
         if let Some(table) = &self.token_types {
-            sum = (sum + rows(table, batch.token_types())?)?;
+            sum = (sum + rows(table, slice.token_types())?)?;
         }
         self.norm.forward(&sum)
     }

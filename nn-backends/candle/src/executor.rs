@@ -5,13 +5,17 @@ use headland_nn_core::{
 };
 
 use crate::architecture::Architecture;
-use crate::batch::Batch;
+use crate::batch::{Batch, MAX_BATCH_TOKENS, too_many};
 use crate::encoder::Encoder;
 use crate::pooling::Pooling;
 
 /// Positions of the outputs in the signature.
 const SENTENCE_EMBEDDING: usize = 0;
 const TOKEN_EMBEDDINGS: usize = 1;
+
+/// Tokens that run at once: enough to keep the matrix products busy, few enough that what lies between two of them stays
+/// within tens of megabytes.
+const SLICE_TOKENS: usize = 4096;
 
 /// Runs one model on the CPU.
 pub(crate) struct CandleExecutor {
@@ -26,17 +30,6 @@ impl CandleExecutor {
     pub fn new(architecture: Architecture, encoder: Encoder, pooling: Pooling, weights_bytes: u64) -> Self {
         let signature = signature(architecture.hidden, pooling.width(architecture.hidden));
         CandleExecutor { architecture, encoder, pooling, weights_bytes, signature }
-    }
-
-    /// One embedding for each row of the request, `[rows, width]`; zeros for a row whose mask is all zero.
-    fn sentences(&self, batch: &Batch, tokens: &[f32]) -> Result<Tensor, NnError> {
-        let hidden = self.architecture.hidden;
-        let (rows, width) = (batch.shape()[0], self.pooling.width(hidden));
-        let mut sentences = vec![0.0; rows * width];
-        for (text, row) in batch.texts().iter().zip(batch.text_rows()) {
-            self.pooling.pool(&tokens[text.start * hidden..text.end * hidden], &mut sentences[row * width..][..width]);
-        }
-        Ok(Tensor::from_vec([rows, width], sentences)?)
     }
 }
 
@@ -55,20 +48,36 @@ impl Executor for CandleExecutor {
 
     fn run(&mut self, inputs: &[NamedTensor], wanted: &OutputSelection) -> Result<Vec<NamedTensor>, NnError> {
         let batch = Batch::pack(inputs, &self.architecture)?;
-        let tokens = if batch.texts().is_empty() {
-            Vec::new()
-        } else {
-            let tokens = self.encoder.forward(&batch).and_then(|tokens| tokens.flatten_all()?.to_vec1());
-            tokens.map_err(NnError::runtime)?
-        };
-        let mut outputs = Vec::with_capacity(2);
-        if wanted.wants(SENTENCE_EMBEDDING) {
-            outputs.push((SENTENCE_EMBEDDING, self.sentences(&batch, &tokens)?));
+        let [rows, columns] = batch.shape();
+        let (hidden, width) = (self.architecture.hidden, self.pooling.width(self.architecture.hidden));
+        if wanted.wants(TOKEN_EMBEDDINGS) && rows * columns > MAX_BATCH_TOKENS {
+            return Err(too_many(rows * columns, MAX_BATCH_TOKENS));
         }
-        if wanted.wants(TOKEN_EMBEDDINGS) {
-            let ([rows, columns], hidden) = (batch.shape(), self.architecture.hidden);
-            let tokens = Tensor::from_vec([rows, columns, hidden], batch.unpack(tokens, hidden))?;
-            outputs.push((TOKEN_EMBEDDINGS, tokens));
+        // Zeros stay where there is nothing to embed: rows whose mask is all zero, and padding.
+        let zeros = |output: usize, count: usize| wanted.wants(output).then(|| vec![0.0; count]);
+        let mut sentences = zeros(SENTENCE_EMBEDDING, rows * width);
+        let mut tokens = zeros(TOKEN_EMBEDDINGS, rows * columns * hidden);
+        for slice in batch.slices(SLICE_TOKENS) {
+            let embedded = self.encoder.forward(&slice).and_then(|embedded| embedded.flatten_all()?.to_vec1::<f32>());
+            let embedded = embedded.map_err(NnError::runtime)?;
+            if let Some(sentences) = &mut sentences {
+                for (text, row) in slice.texts().zip(slice.text_rows()) {
+                    let sentence = &mut sentences[row * width..][..width];
+                    self.pooling.pool(&embedded[text.start * hidden..text.end * hidden], sentence);
+                }
+            }
+            if let Some(tokens) = &mut tokens {
+                for (embedding, place) in embedded.chunks_exact(hidden).zip(slice.places()) {
+                    tokens[place * hidden..][..hidden].copy_from_slice(embedding);
+                }
+            }
+        }
+        let mut outputs = Vec::with_capacity(2);
+        if let Some(sentences) = sentences {
+            outputs.push((SENTENCE_EMBEDDING, Tensor::from_vec([rows, width], sentences)?));
+        }
+        if let Some(tokens) = tokens {
+            outputs.push((TOKEN_EMBEDDINGS, Tensor::from_vec([rows, columns, hidden], tokens)?));
         }
         let output = |index: usize| {
             let (_, tensor) = outputs.iter().find(|(computed, _)| *computed == index)?;

@@ -77,6 +77,28 @@ fn every_family_computes_what_transformers_does() {
 }
 
 #[test]
+fn a_batch_that_runs_in_slices_gives_what_its_texts_give_alone() {
+    let (dir, golden) = tiny("bert");
+    let mut executor = load(&dir).unwrap();
+    let alone = run(&mut *executor, &inputs(&golden), &OutputSelection::All).unwrap();
+    let copies = 400;
+    let all = |name: &str, values: &[[i64; 6]; 4]| input(name, [4 * copies, 6], &values.as_flattened().repeat(copies));
+    let inputs = [
+        all("input_ids", &golden.input_ids),
+        all("attention_mask", &golden.attention_mask),
+        all("token_type_ids", &golden.token_type_ids),
+    ];
+    let together = run(&mut *executor, &inputs, &OutputSelection::All).unwrap();
+    for (alone, together) in alone.iter().zip(&together) {
+        let (alone, together) = (rows(alone).concat(), rows(together).concat());
+        assert_eq!(together.len(), copies * alone.len());
+        for (copy, got) in together.chunks(alone.len()).enumerate() {
+            assert!(difference(&alone, got) < 1e-5, "copy {copy}: {alone:?} {got:?}");
+        }
+    }
+}
+
+#[test]
 fn every_pooling_mode_is_that_of_sentence_transformers() {
     type Expected = fn(&Golden) -> Vec<&[f32]>;
     let cases: [(&str, Expected); 7] = [
