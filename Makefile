@@ -31,7 +31,7 @@ fmt: ## Format all Rust code
 	cd guest-examples && cargo fmt --all
 
 .PHONY: bench
-bench: build fetch guests ## Measure ours against the floor and the peers, in one run, with ratios
+bench: fetch guests ## Measure ours against the floor and the peers, in one run, with ratios
 	scripts/bench.sh $(ARGS)
 
 .PHONY: build

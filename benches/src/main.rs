@@ -67,7 +67,6 @@ fn main() -> Result<()> {
         instantiate::measure(&setup, &mut report).await?;
         infer::measure(&setup, &mut report).await
     })?;
-    print!("{}", report.text());
     if let Some(path) = args.json {
         std::fs::write(path, serde_json::to_string_pretty(&report.json())?)?;
     }

@@ -35,12 +35,8 @@ pub struct Report {
 impl Report {
     pub fn push(&mut self, section: Section) {
         // Shown as soon as it is there: a bench runs for minutes.
-        eprint!("{}", text_of(&section));
+        print!("{}", text_of(&section));
         self.sections.push(section);
-    }
-
-    pub fn text(&self) -> String {
-        self.sections.iter().map(text_of).collect()
     }
 
     pub fn json(&self) -> Value {
