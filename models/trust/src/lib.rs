@@ -1,0 +1,1 @@
+//! Who signed a model or component, and whether that counts here.
