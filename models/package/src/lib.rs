@@ -7,6 +7,7 @@ mod app;
 mod digest;
 mod ids;
 mod model;
+pub mod oci;
 pub mod strict_toml;
 mod units;
 
