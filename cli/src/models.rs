@@ -7,7 +7,7 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 use headland_batcher::{Model, ModelInfo, ModelOptions, ModelTable};
 use headland_candle::CandleBackend;
-use headland_nn_core::{Backend, Device, Executor, ModelDir, NnError};
+use headland_nn_core::{Backend, Device, Executor, NnError};
 use headland_onnx::{LibrarySearch, OnnxBackend};
 use headland_package::{Format, ModelName, ModelPackage};
 use headland_text::TextEncoder;
@@ -27,17 +27,16 @@ impl Backends {
         Backends { onnx_library: LibrarySearch::of_process(Some(data_dir)), onnx: None, candle: CandleBackend::new() }
     }
 
-    /// The backend for `format`, and what it is to load.
-    fn for_format(&mut self, root: &Path, format: &Format) -> Result<(&dyn Backend, ModelDir), NnError> {
-        let dir = ModelDir::new(root);
+    /// The backend for `format`.
+    fn for_format(&mut self, format: &Format) -> Result<&dyn Backend, NnError> {
         match format {
-            Format::HuggingFaceEncoder => Ok((&self.candle, dir)),
-            Format::Onnx(graph) => {
+            Format::HuggingFaceEncoder => Ok(&self.candle),
+            Format::Onnx(_) => {
                 if self.onnx.is_none() {
                     self.onnx = Some(OnnxBackend::open(&self.onnx_library)?);
                 }
                 let onnx = self.onnx.as_ref().ok_or_else(|| NnError::runtime("the ONNX backend did not open"))?;
-                Ok((onnx, dir.with_graph(graph)))
+                Ok(onnx)
             }
         }
     }
@@ -54,15 +53,15 @@ pub fn load(config: &ModelConfig, backends: &mut Backends, table: &ModelTable) -
         (None, Some(device)) => device.parse().with_context(loading)?,
         (None, None) => Device::Cpu,
     };
-    let digest = package.digest()?;
+    let digest = package.digest();
     let instances = config.instances.unwrap_or(package.instances);
-    let (backend, dir) = backends.for_format(&package.root, &package.format).with_context(loading)?;
+    let backend = backends.for_format(&package.format).with_context(loading)?;
     let executors: Vec<Box<dyn Executor>> =
-        (0..instances).map(|_| backend.load(&dir, device)).collect::<Result<_, _>>().with_context(loading)?;
-    let text = TextEncoder::open(&package.root).with_context(loading)?;
+        (0..instances).map(|_| backend.load(&package.files, device)).collect::<Result<_, _>>().with_context(loading)?;
+    let text = TextEncoder::open(&package.files).with_context(loading)?;
     let info = ModelInfo {
         name: name.clone(),
-        version: config.version.clone().unwrap_or_else(|| package.version.clone()),
+        version: config.version.clone().or_else(|| package.version.clone()).unwrap_or_default(),
         digest,
         backend: backend.name(),
     };

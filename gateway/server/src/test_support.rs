@@ -9,7 +9,7 @@ use bytes::Bytes;
 use headland_batcher::{Model, ModelInfo, ModelOptions, ModelTable};
 use headland_guest_host::{Apps, GuestEngine, PoolOptions};
 use headland_nn_core::{
-    DType, Device, Dim, Executor, NamedTensor, NnError, OutputSelection, Signature, Tensor, TensorSpec,
+    DType, Device, Dim, Executor, ModelFiles, NamedTensor, NnError, OutputSelection, Signature, Tensor, TensorSpec,
 };
 use headland_package::Sha256Digest;
 use headland_text::TextEncoder;
@@ -111,15 +111,15 @@ pub(crate) fn embedder(reference: &str) -> Arc<Model> {
 }
 
 fn word_encoder() -> TextEncoder {
-    let dir = tempfile::tempdir().unwrap();
     let tokenizer = serde_json::json!({
         "version": "1.0", "truncation": null, "padding": null, "added_tokens": [], "normalizer": null,
         "pre_tokenizer": {"type": "Whitespace"}, "post_processor": null, "decoder": null,
         "model": {"type": "WordLevel", "unk_token": "[UNK]", "vocab": {"[PAD]": 0, "[UNK]": 1, "a": 2, "cat": 3, "dog": 4}},
     });
-    std::fs::write(dir.path().join("tokenizer.json"), tokenizer.to_string()).unwrap();
-    std::fs::write(dir.path().join("config.json"), r#"{"max_position_embeddings": 6, "pad_token_id": 0}"#).unwrap();
-    TextEncoder::open(dir.path()).unwrap().unwrap()
+    let config = r#"{"max_position_embeddings": 6, "pad_token_id": 0}"#;
+    let files = [("tokenizer.json", tokenizer.to_string()), ("config.json", config.to_owned())];
+    let files = ModelFiles::new("m", files.map(|(name, json)| (name.to_owned(), json.into())));
+    TextEncoder::open(&files).unwrap().unwrap()
 }
 
 /// A gateway over `models` and no apps.

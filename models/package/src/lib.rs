@@ -5,6 +5,7 @@
 
 mod app;
 mod digest;
+pub mod folder;
 mod ids;
 mod model;
 pub mod oci;

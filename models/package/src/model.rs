@@ -4,18 +4,15 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use headland_nn_core::ModelFiles;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
 use crate::strict_toml::{self, TomlError};
-use crate::{ModelName, ModelVersion, Sha256Digest};
+use crate::{ModelName, ModelVersion, Sha256Digest, folder};
 
 /// The manifest's file name.
 pub const MANIFEST: &str = "headland.model.toml";
-/// The most files one package may have.
-pub const FILES_MAX: usize = 10_000;
-/// The deepest folder nesting inside a package.
-pub const DEPTH_MAX: usize = 16;
 
 /// What kind of model a folder holds, and so which backend can load it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,26 +20,24 @@ pub enum Format {
     /// A sentence-transformers or plain Hugging Face encoder folder: `config.json` and `model.safetensors`.
     HuggingFaceEncoder,
     /// An ONNX graph, at this path inside the folder.
-    Onnx(PathBuf),
+    Onnx(String),
 }
 
-/// A model folder that was looked through.
+/// A model's files, looked through.
 #[derive(Clone, Debug)]
 pub struct ModelPackage {
-    /// The folder.
-    pub root: PathBuf,
+    /// The files, the graph named where the format leaves that open.
+    pub files: ModelFiles,
     /// Its name, if the manifest states one.
     pub name: Option<ModelName>,
-    /// Its version; `1` unless stated.
-    pub version: ModelVersion,
+    /// Its version, if the manifest states one.
+    pub version: Option<ModelVersion>,
     /// What it is.
     pub format: Format,
     /// Device it asks for, as written (`cpu`, `cuda:0`); the gateway's default when absent.
     pub device: Option<String>,
     /// How many executors to run it on.
     pub instances: usize,
-    /// Every file, relative to the folder, sorted.
-    pub files: Vec<PathBuf>,
 }
 
 /// A folder that is no usable model package.
@@ -75,7 +70,7 @@ pub enum PackageError {
 struct RawManifest {
     name: Option<ModelName>,
     version: Option<ModelVersion>,
-    graph: Option<PathBuf>,
+    graph: Option<String>,
     device: Option<String>,
     instances: Option<usize>,
 }
@@ -84,108 +79,84 @@ struct RawManifest {
 pub const INSTANCES_MAX: usize = 64;
 
 impl ModelPackage {
-    /// Looks through `root`.
+    /// Looks through the folder `root`.
     ///
     /// # Errors
     /// [`PackageError`] naming the file and the cause.
     pub fn open(root: &Path) -> Result<Self, PackageError> {
-        let unusable = |problem: String| PackageError::Unusable { path: root.to_owned(), problem };
-        let mut files = Vec::new();
-        list_files(root, Path::new(""), 0, &mut files)?;
-        files.sort();
-        let manifest_path = root.join(MANIFEST);
-        let manifest: RawManifest =
-            if manifest_path.exists() { strict_toml::read(&manifest_path)? } else { RawManifest::default() };
+        ModelPackage::of(folder::open(root)?)
+    }
+
+    /// Looks through `files`.
+    ///
+    /// # Errors
+    /// [`PackageError`] naming the file and the cause.
+    pub fn of(files: ModelFiles) -> Result<Self, PackageError> {
+        let unusable = |problem: String| PackageError::Unusable { path: files.label().into(), problem };
+        let manifest = match files.get(MANIFEST) {
+            Some(text) => {
+                let text = std::str::from_utf8(text).map_err(|_| unusable(format!("{MANIFEST} is not UTF-8")))?;
+                strict_toml::parse(&files.describe(MANIFEST), text)?
+            }
+            None => RawManifest::default(),
+        };
         let instances = manifest.instances.unwrap_or(1);
         if !(1..=INSTANCES_MAX).contains(&instances) {
             return Err(unusable(format!("{MANIFEST}: `instances` must be between 1 and {INSTANCES_MAX}")));
         }
-        let format = format_of(&files, manifest.graph).map_err(unusable)?;
+        let paths: Vec<&str> = files.iter().map(|(path, _)| path).collect();
+        let format = format_of(&paths, manifest.graph).map_err(unusable)?;
+        let files = match &format {
+            Format::Onnx(graph) => files.with_graph(graph.as_str()),
+            Format::HuggingFaceEncoder => files,
+        };
         Ok(ModelPackage {
-            root: root.to_owned(),
+            files,
             name: manifest.name,
-            version: manifest.version.unwrap_or_default(),
+            version: manifest.version,
             format,
             device: manifest.device,
             instances,
-            files,
         })
     }
 
     /// The package's digest: SHA-256 over the files' SHA-256 digests in path order, as OpenSSF Model Signing v1.0
     /// computes the digest of a model it signs (method `files`). Reads every byte.
-    ///
-    /// # Errors
-    /// When a file cannot be read.
-    pub fn digest(&self) -> Result<Sha256Digest, PackageError> {
+    pub fn digest(&self) -> Sha256Digest {
         let mut digests = Sha256::new();
-        for file in &self.files {
-            let path = self.root.join(file);
-            let digest = Sha256Digest::of_file(&path).map_err(|source| PackageError::Read { path, source })?;
-            digests.update(digest.as_bytes());
+        for (_, bytes) in self.files.iter() {
+            digests.update(Sha256::digest(bytes));
         }
-        Ok(Sha256Digest::from_raw(digests.finalize().into()))
+        Sha256Digest::from_raw(digests.finalize().into())
     }
-}
-
-fn list_files(root: &Path, below: &Path, depth: usize, files: &mut Vec<PathBuf>) -> Result<(), PackageError> {
-    let folder = if depth == 0 { root.to_owned() } else { root.join(below) };
-    let read_error = |source| PackageError::Read { path: folder.clone(), source };
-    if depth > DEPTH_MAX {
-        return Err(PackageError::Unusable {
-            path: folder,
-            problem: format!("nested deeper than {DEPTH_MAX} folders"),
-        });
-    }
-    for entry in std::fs::read_dir(&folder).map_err(read_error)? {
-        let entry = entry.map_err(read_error)?;
-        let relative = below.join(entry.file_name());
-        // Hidden files (`.gitattributes`, `.cache`) are the tools', not the model's.
-        if entry.file_name().as_encoded_bytes().starts_with(b".") {
-            continue;
-        }
-        let metadata =
-            std::fs::metadata(entry.path()).map_err(|source| PackageError::Read { path: entry.path(), source })?;
-        if metadata.is_dir() {
-            list_files(root, &relative, depth + 1, files)?;
-        } else {
-            files.push(relative);
-        }
-        if files.len() > FILES_MAX {
-            let problem = format!("more than {FILES_MAX} files; is this the model's folder?");
-            return Err(PackageError::Unusable { path: root.to_owned(), problem });
-        }
-    }
-    Ok(())
 }
 
 /// Decides the format from the file list alone.
-fn format_of(files: &[PathBuf], graph: Option<PathBuf>) -> Result<Format, String> {
-    let has = |name: &str| files.iter().any(|file| file == Path::new(name));
+fn format_of(files: &[&str], graph: Option<String>) -> Result<Format, String> {
+    let has = |name: &str| files.contains(&name);
     if let Some(graph) = graph {
-        return if files.contains(&graph) {
+        return if has(&graph) {
             Ok(Format::Onnx(graph))
         } else {
-            Err(format!("{MANIFEST} says `graph = \"{}\"`, but there is no such file", graph.display()))
+            Err(format!("{MANIFEST} says `graph = \"{}\"`, but there is no such file", graph))
         };
     }
     if has("config.json") && has("model.safetensors") {
         return Ok(Format::HuggingFaceEncoder);
     }
-    let onnx: Vec<&PathBuf> = files.iter().filter(|file| file.extension().is_some_and(|e| e == "onnx")).collect();
+    let onnx: Vec<&str> = files.iter().copied().filter(|file| file.ends_with(".onnx")).collect();
     match onnx.as_slice() {
-        [only] => return Ok(Format::Onnx((*only).clone())),
+        [only] => return Ok(Format::Onnx((*only).to_owned())),
         [] => {}
         _ if has("model.onnx") => return Ok(Format::Onnx("model.onnx".into())),
         several => {
-            let names: Vec<String> = several.iter().map(|file| file.display().to_string()).collect();
             return Err(format!(
                 "several ONNX graphs ({}); say which with `graph = \"...\"` in {MANIFEST}",
-                names.join(", ")
+                several.join(", ")
             ));
         }
     }
-    if files.iter().any(|file| file.extension().is_some_and(|e| e == "gguf")) {
+    if files.iter().any(|file| file.ends_with(".gguf")) {
         return Err("a GGUF file; this version loads ONNX graphs and sentence-transformers folders".into());
     }
     if has("config.json") {
@@ -199,7 +170,7 @@ mod tests {
     use super::*;
 
     fn format(files: &[&str]) -> Result<Format, String> {
-        format_of(&files.iter().map(PathBuf::from).collect::<Vec<_>>(), None)
+        format_of(files, None)
     }
 
     #[test]
@@ -228,10 +199,11 @@ mod tests {
         std::fs::create_dir(dir.path().join("sub")).unwrap();
         std::fs::write(dir.path().join("b.onnx"), b"b").unwrap();
         std::fs::write(dir.path().join("sub/a"), b"a").unwrap();
-        std::fs::write(dir.path().join(".hidden"), b"x").unwrap();
+        std::fs::write(dir.path().join("model.sig"), b"a signature is no part of what it signs").unwrap();
+        std::fs::write(dir.path().join(".gitignore"), b"x").unwrap();
         let package = ModelPackage::open(dir.path()).unwrap();
         let raw = [*Sha256Digest::of(b"b").as_bytes(), *Sha256Digest::of(b"a").as_bytes()].concat();
-        assert_eq!(package.digest().unwrap(), Sha256Digest::of(&raw));
+        assert_eq!(package.digest(), Sha256Digest::of(&raw));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::sync::mpsc;
 
-use headland_nn_core::{DType, Dim, TensorSpec};
+use headland_nn_core::{DType, Dim, ModelFiles, TensorSpec};
 
 use super::*;
 use crate::stats::Failure;
@@ -200,11 +200,10 @@ async fn draining_waits_no_longer_than_it_is_told() {
 
 #[tokio::test]
 async fn long_texts_wait_for_their_turn_until_their_deadline() {
-    let dir = tempfile::tempdir().unwrap();
     let tokenizer = r#"{"version": "1.0", "added_tokens": [], "pre_tokenizer": {"type": "Whitespace"},
         "model": {"type": "WordLevel", "unk_token": "u", "vocab": {"u": 0}}}"#;
-    std::fs::write(dir.path().join("tokenizer.json"), tokenizer).unwrap();
-    let text = TextEncoder::open(dir.path()).unwrap();
+    let files = ModelFiles::new("m", [("tokenizer.json".to_owned(), tokenizer.into())]);
+    let text = TextEncoder::open(&files).unwrap();
     let signature = Signature {
         inputs: vec![TensorSpec::new("input_ids", DType::I64, vec![Dim::Dynamic(None); 2])],
         ..signature()

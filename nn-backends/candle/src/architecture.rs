@@ -1,11 +1,11 @@
 //! What `config.json` says a model is: a family of encoders with one set of tensor names, and its sizes.
 
-use std::path::Path;
-
-use headland_nn_core::NnError;
+use headland_nn_core::{ModelFiles, NnError};
 use serde::Deserialize;
 
 use crate::files::read_json;
+
+const CONFIG: &str = "config.json";
 
 /// The model types this backend runs.
 const KNOWN_TYPES: [&str; 5] = ["bert", "roberta", "xlm-roberta", "camembert", "distilbert"];
@@ -118,18 +118,18 @@ struct TypeOnly {
 }
 
 impl Architecture {
-    /// Reads the `config.json` at `path`.
-    pub fn read(path: &Path) -> Result<Self, NnError> {
-        let bad = |cause: String| NnError::bad_model(format!("{}: {cause}", path.display()));
+    /// Reads `config.json`.
+    pub fn read(model: &ModelFiles) -> Result<Self, NnError> {
+        let bad = |cause: String| NnError::bad_model(format!("{}: {cause}", model.describe(CONFIG)));
         // The type first: another kind of model lacks half the fields, and which one is not what its owner needs to hear.
-        let model_type = read_json::<TypeOnly>(path)?.model_type.unwrap_or_default();
+        let model_type = read_json::<TypeOnly>(model, CONFIG)?.model_type.unwrap_or_default();
         if !KNOWN_TYPES.contains(&model_type.as_str()) {
             return Err(bad(format!(
                 "models of `model_type` `{model_type}` are not supported by candle here; the known ones are {}",
                 KNOWN_TYPES.join(", ")
             )));
         }
-        let config: ConfigFile = read_json(path)?;
+        let config: ConfigFile = read_json(model, CONFIG)?;
         let distilbert = model_type == "distilbert";
         let roberta = !distilbert && model_type != "bert";
         match config.position_embedding_type.as_deref() {
@@ -183,10 +183,7 @@ mod tests {
     use super::*;
 
     fn read(json: &str) -> Result<Architecture, NnError> {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("config.json");
-        std::fs::write(&path, json).unwrap();
-        Architecture::read(&path)
+        Architecture::read(&ModelFiles::new("m", [(CONFIG.to_owned(), json.to_owned().into())]))
     }
 
     #[test]

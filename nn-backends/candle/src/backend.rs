@@ -1,6 +1,6 @@
-//! [`CandleBackend`]: folder in, executor out.
+//! [`CandleBackend`]: files in, executor out.
 
-use headland_nn_core::{Backend, Device, Executor, ModelDir, NnError};
+use headland_nn_core::{Backend, Device, Executor, ModelFiles, NnError};
 
 use crate::architecture::Architecture;
 use crate::encoder::Encoder;
@@ -25,7 +25,7 @@ impl Backend for CandleBackend {
         "candle"
     }
 
-    fn load(&self, model: &ModelDir, device: Device) -> Result<Box<dyn Executor>, NnError> {
+    fn load(&self, model: &ModelFiles, device: Device) -> Result<Box<dyn Executor>, NnError> {
         if device != Device::Cpu {
             return Err(NnError::DeviceUnavailable(
                 format!(
@@ -35,9 +35,9 @@ impl Backend for CandleBackend {
                 .into(),
             ));
         }
-        let architecture = Architecture::read(&model.file("config.json"))?;
+        let architecture = Architecture::read(model)?;
         let pooling = Pooling::read(model)?;
-        let mut weights = Weights::open(&model.file("model.safetensors"))?;
+        let mut weights = Weights::open(model)?;
         let encoder = Encoder::load(&mut weights, &architecture)?;
         Ok(Box::new(CandleExecutor::new(architecture, encoder, pooling, weights.loaded_bytes())))
     }

@@ -1,9 +1,12 @@
 //! From token embeddings to one embedding a text, as the folder's sentence-transformers modules say.
 
-use headland_nn_core::{ModelDir, NnError};
+use headland_nn_core::{ModelFiles, NnError};
 use serde::Deserialize;
 
 use crate::files::{read_json, read_json_if_there};
+
+/// The file that lists a model's modules.
+const MODULES: &str = "modules.json";
 
 /// What follows the transformer.
 #[derive(Debug, PartialEq)]
@@ -68,12 +71,11 @@ fn yes() -> bool {
 impl Pooling {
     /// Reads `modules.json` and the pooling module's settings. A folder without them is a bare transformer, which
     /// sentence-transformers pools by the mean.
-    pub fn read(model: &ModelDir) -> Result<Self, NnError> {
-        let path = model.file("modules.json");
-        let Some(modules) = read_json_if_there::<Vec<Module>>(&path)? else {
+    pub fn read(model: &ModelFiles) -> Result<Self, NnError> {
+        let Some(modules) = read_json_if_there::<Vec<Module>>(model, MODULES)? else {
             return Ok(Pooling { modes: vec![Mode::Mean], normalize: false });
         };
-        let bad = |cause: String| NnError::bad_model(format!("{}: {cause}", path.display()));
+        let bad = |cause: String| NnError::bad_model(format!("{}: {cause}", model.describe(MODULES)));
         let kinds: Vec<&str> = modules.iter().map(|module| last_segment(&module.kind)).collect();
         if let Some(unknown) = kinds.iter().find(|kind| !["Transformer", "Pooling", "Normalize"].contains(kind)) {
             return Err(bad(format!("module `{unknown}` is not supported; Transformer, Pooling and Normalize are")));
@@ -132,10 +134,10 @@ fn last_segment(kind: &str) -> &str {
 }
 
 /// The modes of the pooling module in `folder`, in the order sentence-transformers concatenates them.
-fn pooling_modes(model: &ModelDir, folder: &str) -> Result<Vec<Mode>, NnError> {
-    let path = model.root().join(folder).join("config.json");
-    let bad = |cause: String| NnError::bad_model(format!("{}: {cause}", path.display()));
-    let file: PoolingFile = read_json(&path)?;
+fn pooling_modes(model: &ModelFiles, folder: &str) -> Result<Vec<Mode>, NnError> {
+    let path = if folder.is_empty() { "config.json".to_owned() } else { format!("{folder}/config.json") };
+    let bad = |cause: String| NnError::bad_model(format!("{}: {cause}", model.describe(&path)));
+    let file: PoolingFile = read_json(model, &path)?;
     if !file.include_prompt {
         return Err(bad("`include_prompt` is false; leaving a prompt out of the pooling is not supported".to_owned()));
     }

@@ -1,9 +1,8 @@
 //! The two traits a backend implements: [`Backend`] turns files into an executor, [`Executor`] runs batches.
 
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::{Device, NnError, Signature, Tensor};
+use crate::{Device, ModelFiles, NnError, Signature, Tensor};
 
 /// A tensor with the name its graph knows it by.
 #[derive(Clone, Debug, PartialEq)]
@@ -49,40 +48,6 @@ impl OutputSelection {
     }
 }
 
-/// The files of one model, already checked by whoever hands them over.
-#[derive(Clone, Debug)]
-pub struct ModelDir {
-    root: PathBuf,
-    graph: Option<PathBuf>,
-}
-
-impl ModelDir {
-    /// The folder `root`.
-    pub fn new(root: impl Into<PathBuf>) -> Self {
-        ModelDir { root: root.into(), graph: None }
-    }
-
-    /// Says which file of the folder is the graph, where the format leaves that open (ONNX).
-    pub fn with_graph(self, relative: impl Into<PathBuf>) -> Self {
-        ModelDir { graph: Some(relative.into()), ..self }
-    }
-
-    /// The folder.
-    pub fn root(&self) -> &Path {
-        &self.root
-    }
-
-    /// The graph file's full path, if one was named.
-    pub fn graph(&self) -> Option<PathBuf> {
-        self.graph.as_ref().map(|relative| self.root.join(relative))
-    }
-
-    /// The full path of `relative`.
-    pub fn file(&self, relative: &str) -> PathBuf {
-        self.root.join(relative)
-    }
-}
-
 /// Loads models of the formats it knows.
 pub trait Backend: Send + Sync {
     /// A short name for logs and metrics: `candle`, `onnx`.
@@ -93,7 +58,7 @@ pub trait Backend: Send + Sync {
     /// # Errors
     /// [`NnError::BadModel`] naming file and cause, [`NnError::DeviceUnavailable`] when the device is not there: a
     /// backend never runs on another device than it was asked to.
-    fn load(&self, model: &ModelDir, device: Device) -> Result<Box<dyn Executor>, NnError>;
+    fn load(&self, model: &ModelFiles, device: Device) -> Result<Box<dyn Executor>, NnError>;
 }
 
 /// A loaded model, owned and called by one thread.

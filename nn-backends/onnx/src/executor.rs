@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use headland_nn_core::{Device, Executor, NamedTensor, NnError, OutputSelection, Signature, Tensor};
 use ort::ErrorCode;
 use ort::session::{OutputSelector, RunOptions, Session, SessionInputValue};
@@ -12,6 +13,8 @@ use crate::value;
 /// A loaded ONNX graph.
 pub(crate) struct OnnxExecutor {
     session: Session,
+    /// Weights beside the graph. The session points into them, so they go after it.
+    _external: Vec<Bytes>,
     signature: Signature,
     output_names: Vec<Arc<str>>,
     device: Device,
@@ -19,9 +22,15 @@ pub(crate) struct OnnxExecutor {
 }
 
 impl OnnxExecutor {
-    pub(crate) fn new(session: Session, signature: Signature, device: Device, memory_bytes: u64) -> Self {
+    pub(crate) fn new(
+        session: Session,
+        signature: Signature,
+        device: Device,
+        memory_bytes: u64,
+        external: Vec<Bytes>,
+    ) -> Self {
         let output_names = signature.outputs.iter().map(|output| output.name.as_str().into()).collect();
-        OnnxExecutor { session, signature, output_names, device, memory_bytes }
+        OnnxExecutor { session, _external: external, signature, output_names, device, memory_bytes }
     }
 
     /// Runs the graph for the outputs at `indices`, each once.

@@ -8,6 +8,7 @@
 //! files and memory a graph needs, `signature` and `value` translate, `executor` runs.
 
 mod executor;
+mod external;
 mod load;
 mod runtime;
 mod search;

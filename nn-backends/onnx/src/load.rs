@@ -1,20 +1,19 @@
-//! From a model's folder to a session on the device that was asked for.
+//! From a model's files to a session on the device that was asked for.
 
-use std::fs;
 use std::num::NonZeroUsize;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::thread::available_parallelism;
 
-use headland_nn_core::{Backend, Device, Executor, ModelDir, NnError};
+use headland_nn_core::{Backend, Device, Executor, ModelFiles, NnError};
 use ort::ep;
 use ort::session::Session;
 use ort::session::builder::{AutoDevicePolicy, GraphOptimizationLevel, SessionBuilder};
 
 use crate::executor::OnnxExecutor;
 use crate::runtime::Runtime;
-use crate::{LibrarySearch, OpenError, signature, weights};
+use crate::{LibrarySearch, OpenError, external, signature, weights};
 
-/// The graph file of a folder where nothing else names one.
+/// The graph file where nothing else names one.
 const DEFAULT_GRAPH: &str = "model.onnx";
 
 /// How sessions are made.
@@ -101,82 +100,60 @@ impl Backend for OnnxBackend {
         "onnx"
     }
 
-    fn load(&self, model: &ModelDir, device: Device) -> Result<Box<dyn Executor>, NnError> {
-        let graph = graph_file(model)?;
-        let memory_bytes = weights::check(&graph)?;
+    fn load(&self, model: &ModelFiles, device: Device) -> Result<Box<dyn Executor>, NnError> {
+        let path = graph_file(model)?;
+        let graph = model.require(path)?;
+        let external = weights::external(model, path)?;
+        let memory_bytes = graph.len() as u64 + external.iter().map(|file| file.used_bytes).sum::<u64>();
+        let bad = |cause: &str| NnError::bad_model(format!("{}: {cause}", model.describe(path)));
         let mut builder = self.builder(device)?;
-        let bad = |cause: &str| NnError::bad_model(format!("{}: {cause}", graph.display()));
-        let session = builder.commit_from_file(&graph).map_err(|error| bad(error.message()))?;
+        for file in &external {
+            external::add(&mut builder, &file.location, &file.bytes).map_err(|error| bad(error.message()))?;
+        }
+        let session = builder.commit_from_memory(graph).map_err(|error| bad(error.message()))?;
         let signature = signature::of_session(&session).map_err(|cause| bad(&cause))?;
-        Ok(Box::new(OnnxExecutor::new(session, signature, device, memory_bytes)))
+        let external = external.into_iter().map(|file| file.bytes).collect();
+        Ok(Box::new(OnnxExecutor::new(session, signature, device, memory_bytes, external)))
     }
 }
 
-/// The graph that was named, else `model.onnx`, else the folder's only `*.onnx` file.
-fn graph_file(model: &ModelDir) -> Result<PathBuf, NnError> {
+/// The graph that was named, else `model.onnx`, else the only `*.onnx` file outside of folders.
+fn graph_file(model: &ModelFiles) -> Result<&str, NnError> {
     if let Some(named) = model.graph() {
-        return if named.is_file() {
-            Ok(named)
-        } else {
-            Err(NnError::bad_model(format!("{}: there is no such file", named.display())))
-        };
+        return model.require(named).map(|_| named);
     }
-    let default = model.file(DEFAULT_GRAPH);
-    if default.is_file() {
-        return Ok(default);
+    if model.get(DEFAULT_GRAPH).is_some() {
+        return Ok(DEFAULT_GRAPH);
     }
-    let root = model.root().display();
-    let mut graphs = onnx_files(model.root()).map_err(|error| NnError::bad_model(format!("{root}: {error}")))?;
-    match graphs.len() {
-        1 => Ok(graphs.remove(0)),
-        0 => Err(NnError::bad_model(format!("{root}: there is no {DEFAULT_GRAPH} and no other *.onnx file"))),
-        _ => {
-            let names: Vec<_> = graphs.iter().filter_map(|path| path.file_name()?.to_str()).collect();
-            Err(NnError::bad_model(format!("{root}: several graphs ({}); say which one to load", names.join(", "))))
-        }
+    let is_graph = |path: &str| path.ends_with(".onnx") && !path.contains('/');
+    let graphs: Vec<&str> = model.iter().map(|(path, _)| path).filter(|path| is_graph(path)).collect();
+    let label = model.label();
+    match graphs[..] {
+        [only] => Ok(only),
+        [] => Err(NnError::bad_model(format!("{label}: there is no {DEFAULT_GRAPH} and no other *.onnx file"))),
+        _ => Err(NnError::bad_model(format!("{label}: several graphs ({}); say which one to load", graphs.join(", ")))),
     }
-}
-
-fn onnx_files(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
-    let mut files = Vec::new();
-    for entry in fs::read_dir(folder)? {
-        let path = entry?.path();
-        if path.extension().is_some_and(|extension| extension == "onnx") && path.is_file() {
-            files.push(path);
-        }
-    }
-    files.sort();
-    Ok(files)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn folder(files: &[&str]) -> tempfile::TempDir {
-        let folder = tempfile::tempdir().unwrap();
-        for file in files {
-            fs::write(folder.path().join(file), "").unwrap();
-        }
-        folder
-    }
-
     #[test]
     fn the_graph_is_the_named_one_then_model_onnx_then_the_only_one() {
         let found = |files: &[&str], named: Option<&str>| {
-            let folder = folder(files);
-            let model = ModelDir::new(folder.path());
+            let model = ModelFiles::new("m", files.iter().map(|file| (file.to_string(), Default::default())));
             let model = if let Some(name) = named { model.with_graph(name) } else { model };
-            graph_file(&model).map(|path| path.file_name().unwrap().to_str().unwrap().to_owned())
+            graph_file(&model).map(str::to_owned)
         };
         assert_eq!(found(&["a.onnx", "model.onnx"], Some("a.onnx")).unwrap(), "a.onnx");
         assert_eq!(found(&["a.onnx", "model.onnx"], None).unwrap(), "model.onnx");
-        assert_eq!(found(&["a.onnx", "README.md"], None).unwrap(), "a.onnx");
+        assert_eq!(found(&["a.onnx", "README.md", "old/b.onnx"], None).unwrap(), "a.onnx");
         let message = |files: &[&str], named| found(files, named).unwrap_err().to_string();
         assert!(
-            message(&["a.onnx", "b.onnx"], None).ends_with("several graphs (a.onnx, b.onnx); say which one to load")
+            message(&["a.onnx", "b.onnx"], None).ends_with("m: several graphs (a.onnx, b.onnx); say which one to load")
         );
-        assert!(message(&["README.md"], None).ends_with("there is no model.onnx and no other *.onnx file"));
-        assert!(message(&["a.onnx"], Some("b.onnx")).ends_with("b.onnx: there is no such file"));
+        assert!(message(&["README.md"], None).ends_with("m: there is no model.onnx and no other *.onnx file"));
+        assert!(message(&["a.onnx"], Some("b.onnx")).ends_with("m/b.onnx: there is no such file"));
     }
 }

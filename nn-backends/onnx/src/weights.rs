@@ -1,16 +1,15 @@
 //! What files a graph's weights lie in, read from the graph without loading it.
 //!
 //! A graph may keep its weights in other files, named inside it. Reading the names here gives a clear error when one is
-//! missing or lies outside the model's folder, and an estimate of the memory the session will take. Only the fields on
-//! the way there are read (`ModelProto.graph.initializer.external_data`); weights inside the file are skipped over.
+//! missing or lies outside the model's folder, an estimate of the memory the session will take, and the list of what
+//! ONNX Runtime is to be handed: it opens no file itself. Only the fields on the way there are read
+//! (`ModelProto.graph.initializer.external_data`); weights inside the file are skipped over.
 //! Field numbers: <https://github.com/onnx/onnx/blob/main/onnx/onnx.proto>.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::{self, BufRead, BufReader, Read};
-use std::path::{Component, Path};
 
-use headland_nn_core::NnError;
+use bytes::Bytes;
+use headland_nn_core::{ModelFiles, NnError};
 
 const MODEL_GRAPH: u64 = 7;
 const GRAPH_INITIALIZER: u64 = 5;
@@ -18,140 +17,171 @@ const TENSOR_EXTERNAL_DATA: u64 = 13;
 const ENTRY_KEY: u64 = 1;
 const ENTRY_VALUE: u64 = 2;
 
-/// The longest key or file name of an external tensor that is read.
-const NAME_BYTES_MAX: u64 = 4096;
+/// A file that holds weights of a graph.
+pub(crate) struct ExternalFile {
+    /// Its name as the graph has it.
+    pub location: String,
+    /// What is in it.
+    pub bytes: Bytes,
+    /// How much of it the graph uses, in bytes.
+    pub used_bytes: u64,
+}
 
-/// Checks that the files the graph's weights lie in are there, and returns the size of graph and weights in bytes.
+/// The files that the weights of the graph `path` lie in, besides the graph itself.
 ///
-/// A graph that cannot be read as protobuf passes: ONNX Runtime says more about it.
+/// A graph that cannot be read as protobuf has none: ONNX Runtime says more about it.
 ///
 /// # Errors
-/// [`NnError::BadModel`] when the graph cannot be opened, or a weights file is missing or outside the graph's folder.
-pub(crate) fn check(graph: &Path) -> Result<u64, NnError> {
-    let bad = |cause: String| NnError::bad_model(format!("{}: {cause}", graph.display()));
-    let file = File::open(graph).map_err(|error| bad(error.to_string()))?;
-    let graph_bytes = file.metadata().map_err(|error| bad(error.to_string()))?.len();
-    let folder = graph.parent().unwrap_or(Path::new(""));
-    let mut total = graph_bytes;
-    for (location, used) in external_files(file, graph_bytes).unwrap_or_default() {
-        if !Path::new(&location).components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir)) {
-            return Err(bad(format!("its weights file `{location}` lies outside the model's folder")));
-        }
-        let size = fs::metadata(folder.join(&location))
-            .map_err(|error| bad(format!("its weights file `{location}` cannot be read: {error}")))?
-            .len();
-        total = total.saturating_add(used.min(size));
-    }
-    Ok(total)
+/// [`NnError::BadModel`] when one is missing or outside the graph's folder.
+pub(crate) fn external(model: &ModelFiles, path: &str) -> Result<Vec<ExternalFile>, NnError> {
+    let bad = |cause: String| NnError::bad_model(format!("{}: {cause}", model.describe(path)));
+    let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
+    let locations = external_locations(model.require(path)?).unwrap_or_default();
+    let file = |(location, used): (String, u64)| {
+        let file = within(folder, &location)
+            .ok_or_else(|| bad(format!("its weights file `{location}` lies outside the model's folder")))?;
+        let bytes = model.get(&file).ok_or_else(|| bad(format!("its weights file `{location}` is missing")))?.clone();
+        Ok(ExternalFile { location, used_bytes: used.min(bytes.len() as u64), bytes })
+    };
+    locations.into_iter().map(file).collect()
 }
 
-/// The external files by name, each with the number of bytes the graph uses of it.
-fn external_files(file: File, length: u64) -> io::Result<BTreeMap<String, u64>> {
+/// The path of `location` below `folder`; `None` when it leads out of it.
+fn within(folder: &str, location: &str) -> Option<String> {
+    let parts = location.split('/').filter(|part| !matches!(*part, "" | "."));
+    if location.starts_with('/') || parts.clone().any(|part| part == "..") {
+        return None;
+    }
+    Some([folder].into_iter().filter(|folder| !folder.is_empty()).chain(parts).collect::<Vec<_>>().join("/"))
+}
+
+/// The names of the external files, each with the number of bytes the graph uses of it; `None` for what is no protobuf.
+fn external_locations(graph: &[u8]) -> Option<BTreeMap<String, u64>> {
     let mut files = BTreeMap::new();
-    let mut reader = Reader { file: BufReader::new(file), position: 0 };
-    reader.each_field(length, &mut |reader, number, end| match number {
-        MODEL_GRAPH => reader.each_field(end, &mut |reader, number, end| match number {
-            GRAPH_INITIALIZER => reader.initializer(end, &mut files),
-            _ => Ok(()),
-        }),
-        _ => Ok(()),
-    })?;
-    Ok(files)
-}
-
-/// A protobuf file and how far into it we are.
-struct Reader {
-    file: BufReader<File>,
-    position: u64,
-}
-
-impl Reader {
-    /// Calls `visit` for every length-delimited field up to `end` with its number and its end, and skips what `visit`
-    /// leaves of it.
-    fn each_field(&mut self, end: u64, visit: &mut dyn FnMut(&mut Self, u64, u64) -> io::Result<()>) -> io::Result<()> {
-        while self.position < end {
-            let key = self.varint()?;
-            match key & 7 {
-                0 => drop(self.varint()?),
-                1 => self.skip_to(self.position.saturating_add(8))?,
-                2 => {
-                    let length = self.varint()?;
-                    let field_end = self.position.checked_add(length).filter(|&field_end| field_end <= end);
-                    let field_end = field_end.ok_or_else(malformed)?;
-                    visit(self, key >> 3, field_end)?;
-                    self.skip_to(field_end)?;
-                }
-                5 => self.skip_to(self.position.saturating_add(4))?,
-                _ => return Err(malformed()),
+    for model_field in Fields(graph) {
+        let (number, graph) = model_field?;
+        if number != MODEL_GRAPH {
+            continue;
+        }
+        for graph_field in Fields(graph) {
+            match graph_field? {
+                (GRAPH_INITIALIZER, initializer) => add_location(initializer, &mut files)?,
+                _ => continue,
             }
         }
-        Ok(())
     }
+    Some(files)
+}
 
-    /// One weight tensor: adds the file and the bytes it points at, if it points at one.
-    fn initializer(&mut self, end: u64, files: &mut BTreeMap<String, u64>) -> io::Result<()> {
-        let (mut location, mut length) = (None, u64::MAX);
-        self.each_field(end, &mut |reader, number, end| {
-            if number == TENSOR_EXTERNAL_DATA {
-                let (key, value) = reader.entry(end)?;
-                match key.as_str() {
-                    "location" => location = Some(value),
-                    "length" => length = value.parse().unwrap_or(u64::MAX),
-                    _ => {}
-                }
-            }
-            Ok(())
-        })?;
-        if let Some(location) = location {
-            let used = files.entry(location).or_insert(0u64);
-            *used = used.saturating_add(length);
-        }
-        Ok(())
-    }
-
-    fn entry(&mut self, end: u64) -> io::Result<(String, String)> {
-        let (mut key, mut value) = (String::new(), String::new());
-        self.each_field(end, &mut |reader, number, end| {
-            match number {
-                ENTRY_KEY => key = reader.string(end)?,
-                ENTRY_VALUE => value = reader.string(end)?,
+/// One weight tensor: adds the file and the bytes it points at, if it points at one.
+fn add_location(initializer: &[u8], files: &mut BTreeMap<String, u64>) -> Option<()> {
+    let (mut location, mut length) = (None, u64::MAX);
+    for field in Fields(initializer) {
+        let (number, entry) = field?;
+        if number == TENSOR_EXTERNAL_DATA {
+            let (key, value) = key_and_value(entry)?;
+            match key {
+                "location" => location = Some(value),
+                "length" => length = value.parse().unwrap_or(u64::MAX),
                 _ => {}
             }
-            Ok(())
-        })?;
-        Ok((key, value))
+        }
     }
-
-    fn string(&mut self, end: u64) -> io::Result<String> {
-        let length = end.checked_sub(self.position).filter(|&length| length <= NAME_BYTES_MAX).ok_or_else(malformed)?;
-        let mut text = String::new();
-        let read = self.file.by_ref().take(length).read_to_string(&mut text)?;
-        self.position += read as u64;
-        if read as u64 == length { Ok(text) } else { Err(malformed()) }
+    if let Some(location) = location {
+        let used = files.entry(location.to_owned()).or_insert(0u64);
+        *used = used.saturating_add(length);
     }
+    Some(())
+}
 
-    fn varint(&mut self) -> io::Result<u64> {
-        let mut value = 0u64;
-        for shift in (0..64).step_by(7) {
-            let byte = *self.file.fill_buf()?.first().ok_or_else(malformed)?;
-            self.file.consume(1);
-            self.position += 1;
-            value |= u64::from(byte & 0x7f) << shift;
-            if byte & 0x80 == 0 {
-                return Ok(value);
+fn key_and_value(entry: &[u8]) -> Option<(&str, &str)> {
+    let (mut key, mut value) = ("", "");
+    for field in Fields(entry) {
+        let (number, text) = field?;
+        match number {
+            ENTRY_KEY => key = std::str::from_utf8(text).ok()?,
+            ENTRY_VALUE => value = std::str::from_utf8(text).ok()?,
+            _ => {}
+        }
+    }
+    Some((key, value))
+}
+
+/// The length-delimited fields of a protobuf message, each with its number; `None` once, and last, where it is malformed.
+struct Fields<'a>(&'a [u8]);
+
+impl<'a> Iterator for Fields<'a> {
+    type Item = Option<(u64, &'a [u8])>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        while !self.0.is_empty() {
+            match self.field() {
+                Some(None) => {}
+                Some(Some(field)) => return Some(Some(field)),
+                None => {
+                    self.0 = &[];
+                    return Some(None);
+                }
             }
         }
-        Err(malformed())
-    }
-
-    fn skip_to(&mut self, position: u64) -> io::Result<()> {
-        let distance = position.checked_sub(self.position).and_then(|distance| i64::try_from(distance).ok());
-        self.file.seek_relative(distance.ok_or_else(malformed)?)?;
-        self.position = position;
-        Ok(())
+        None
     }
 }
 
-fn malformed() -> io::Error {
-    io::Error::from(io::ErrorKind::InvalidData)
+impl<'a> Fields<'a> {
+    /// The next field; `Some(None)` for one of another kind, which is skipped.
+    fn field(&mut self) -> Option<Option<(u64, &'a [u8])>> {
+        let key = self.varint()?;
+        match key & 7 {
+            0 => self.varint().map(|_| None),
+            1 => self.take(8).map(|_| None),
+            2 => {
+                let length = self.varint()?;
+                Some(Some((key >> 3, self.take(length)?)))
+            }
+            5 => self.take(4).map(|_| None),
+            _ => None,
+        }
+    }
+
+    fn take(&mut self, length: u64) -> Option<&'a [u8]> {
+        let (taken, rest) = self.0.split_at_checked(usize::try_from(length).ok()?)?;
+        self.0 = rest;
+        Some(taken)
+    }
+
+    fn varint(&mut self) -> Option<u64> {
+        let mut value = 0u64;
+        for shift in (0..64).step_by(7) {
+            let (&byte, rest) = self.0.split_first()?;
+            self.0 = rest;
+            value |= u64::from(byte & 0x7f) << shift;
+            if byte & 0x80 == 0 {
+                return Some(value);
+            }
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_location_stays_within_the_graphs_folder() {
+        assert_eq!(within("", "w.bin").unwrap(), "w.bin");
+        assert_eq!(within("onnx", "./data/w.bin").unwrap(), "onnx/data/w.bin");
+        for outside in ["../w.bin", "/etc/passwd", "a/../../w.bin", "a/.."] {
+            assert_eq!(within("onnx", outside), None, "{outside}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_protobuf_has_no_locations_and_no_panic() {
+        for bytes in [&b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff"[..], b"\x3a\xff", b"\x0f", b"\x3a\x02\x2a\x05"] {
+            assert!(external_locations(bytes).is_none(), "{bytes:?}");
+        }
+        assert_eq!(external_locations(b"").unwrap().len(), 0);
+    }
 }

@@ -1,8 +1,6 @@
 //! [`TextEncoder`]: a model's tokenizer with its settings, shared by all requests.
 
-use std::path::{Path, PathBuf};
-
-use headland_nn_core::{NnError, Tensor};
+use headland_nn_core::{ModelFiles, NnError, Tensor};
 use tokenizers::normalizers::{Lowercase, Sequence as Normalizers};
 use tokenizers::{Encoding, NormalizerWrapper, Tokenizer};
 
@@ -10,6 +8,9 @@ use crate::encoded::{Encoded, Sequence, pad};
 use crate::settings::Settings;
 use crate::special::Frame;
 use crate::text_tensor;
+
+/// The tokenizer's file.
+const TOKENIZER: &str = "tokenizer.json";
 
 /// Bytes that are tokenised first for every token the model can take. Long texts are mostly decided by this much of
 /// them: English has about 4.5 bytes a token, few scripts have more.
@@ -34,22 +35,22 @@ pub struct TextEncoder {
     vocabulary_size: u32,
     max_sequence_length: usize,
     prompt: String,
-    file: PathBuf,
+    described: String,
 }
 
 impl TextEncoder {
-    /// Opens the tokenizer of the model in `dir`; `None` when it has no `tokenizer.json`.
+    /// Opens the tokenizer of a model; `None` when it has no `tokenizer.json`.
     ///
     /// # Errors
     /// [`NnError::BadModel`] naming file and cause when a file is there and cannot be used.
-    pub fn open(dir: &Path) -> Result<Option<TextEncoder>, NnError> {
-        let file = dir.join("tokenizer.json");
-        if !file.exists() {
+    pub fn open(model: &ModelFiles) -> Result<Option<TextEncoder>, NnError> {
+        let Some(json) = model.get(TOKENIZER) else {
             return Ok(None);
-        }
-        let settings = Settings::read(dir)?;
-        let bad = |cause: String| NnError::bad_model(format!("{}: {cause}", file.display()));
-        let mut tokenizer = Tokenizer::from_file(&file).map_err(|error| bad(error.to_string()))?;
+        };
+        let settings = Settings::read(model)?;
+        let described = model.describe(TOKENIZER);
+        let bad = |cause: String| NnError::bad_model(format!("{described}: {cause}"));
+        let mut tokenizer = Tokenizer::from_bytes(json).map_err(|error| bad(error.to_string()))?;
         let stored_pad_id = tokenizer.get_padding().map(|padding| padding.pad_id);
         // The file carries whatever its author last padded and cut to; both are done here, per batch.
         tokenizer.with_padding(None);
@@ -61,7 +62,7 @@ impl TextEncoder {
         if settings.max_sequence_length <= frame.len() {
             return Err(NnError::bad_model(format!(
                 "{}: a longest sequence of {} tokens leaves no room for text beside {} special tokens",
-                dir.display(),
+                model.label(),
                 settings.max_sequence_length,
                 frame.len()
             )));
@@ -74,7 +75,7 @@ impl TextEncoder {
             prompt: settings.prompt,
             tokenizer,
             frame,
-            file,
+            described,
         }))
     }
 
@@ -169,7 +170,7 @@ impl TextEncoder {
     }
 
     fn failed(&self, error: tokenizers::Error) -> NnError {
-        NnError::runtime(format!("{}: the tokenizer failed: {error}", self.file.display()))
+        NnError::runtime(format!("{}: the tokenizer failed: {error}", self.described))
     }
 }
 

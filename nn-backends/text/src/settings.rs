@@ -1,10 +1,6 @@
 //! What the files beside `tokenizer.json` say about tokenising, read as sentence-transformers reads them.
 
-use std::fs;
-use std::io::ErrorKind;
-use std::path::Path;
-
-use headland_nn_core::NnError;
+use headland_nn_core::{ModelFiles, NnError};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
@@ -12,6 +8,8 @@ use crate::MAX_PADDED_TOKENS;
 
 /// Longest sequence where no file names one: BERT's.
 const DEFAULT_MAX_SEQUENCE_LENGTH: usize = 512;
+
+const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
 
 /// The names sentence-transformers has given its settings of the transformer module over time; the first one there wins.
 const MODULE_FILES: [&str; 7] = [
@@ -78,17 +76,17 @@ struct SentenceTransformersFile {
 }
 
 impl Settings {
-    /// Reads the settings of the model in `dir`; a file that is not there says nothing.
-    pub fn read(dir: &Path) -> Result<Self, NnError> {
-        let module = module_file(dir)?;
-        let tokenizer: TokenizerFile = read_json(&dir.join("tokenizer_config.json"))?.unwrap_or_default();
-        let model: ModelFile = read_json(&dir.join("config.json"))?.unwrap_or_default();
+    /// Reads the settings among `files`; a file that is not there says nothing.
+    pub fn read(files: &ModelFiles) -> Result<Self, NnError> {
+        let module = module_file(files)?;
+        let tokenizer: TokenizerFile = read_json(files, TOKENIZER_CONFIG)?.unwrap_or_default();
+        let model: ModelFile = read_json(files, "config.json")?.unwrap_or_default();
         let mut prompts: SentenceTransformersFile =
-            read_json(&dir.join("config_sentence_transformers.json"))?.unwrap_or_default();
+            read_json(files, "config_sentence_transformers.json")?.unwrap_or_default();
         if tokenizer.truncation_side.as_deref() == Some("left") {
             return Err(NnError::bad_model(format!(
                 "{}: `truncation_side` is `left`; only texts cut at their end are supported",
-                dir.join("tokenizer_config.json").display()
+                files.describe(TOKENIZER_CONFIG)
             )));
         }
         Ok(Settings {
@@ -103,9 +101,9 @@ impl Settings {
     }
 }
 
-fn module_file(dir: &Path) -> Result<ModuleFile, NnError> {
+fn module_file(files: &ModelFiles) -> Result<ModuleFile, NnError> {
     for name in MODULE_FILES {
-        if let Some(found) = read_json(&dir.join(name))? {
+        if let Some(found) = read_json(files, name)? {
             return Ok(found);
         }
     }
@@ -126,13 +124,11 @@ fn max_sequence_length(module: &ModuleFile, tokenizer: &TokenizerFile, model: &M
 }
 
 /// Reads a JSON file; `None` when it is not there.
-fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, NnError> {
-    let json = match fs::read(path) {
-        Ok(json) => json,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(NnError::bad_model(format!("{}: {error}", path.display()))),
+fn read_json<T: DeserializeOwned>(files: &ModelFiles, path: &str) -> Result<Option<T>, NnError> {
+    let parse = |json| {
+        serde_json::from_slice(json).map_err(|error| NnError::bad_model(format!("{}: {error}", files.describe(path))))
     };
-    serde_json::from_slice(&json).map(Some).map_err(|error| NnError::bad_model(format!("{}: {error}", path.display())))
+    files.get(path).map(|json| parse(json)).transpose()
 }
 
 #[cfg(test)]
@@ -140,11 +136,8 @@ mod tests {
     use super::*;
 
     fn settings(files: &[(&str, &str)]) -> Result<Settings, NnError> {
-        let dir = tempfile::tempdir().unwrap();
-        for (name, json) in files {
-            fs::write(dir.path().join(name), json).unwrap();
-        }
-        Settings::read(dir.path())
+        let files = files.iter().map(|(name, json)| (name.to_string(), json.to_string().into()));
+        Settings::read(&ModelFiles::new("m", files))
     }
 
     fn length(files: &[(&str, &str)]) -> usize {

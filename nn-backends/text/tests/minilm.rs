@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use headland_nn_core::{NnError, Tensor};
+use headland_package::folder;
 use headland_text::{Encoded, TextEncoder};
 use serde::Deserialize;
 
@@ -32,7 +33,7 @@ fn minilm_dir() -> PathBuf {
 /// The encoder, or `None` (and a printed reason) on a machine that has not fetched the model.
 fn minilm() -> Option<TextEncoder> {
     let dir = minilm_dir();
-    let encoder = TextEncoder::open(&dir).unwrap();
+    let encoder = TextEncoder::open(&folder::open(&dir).unwrap()).unwrap();
     if encoder.is_none() {
         assert!(
             std::env::var_os("REQUIRE_MODELS").is_none(),
@@ -165,8 +166,8 @@ fn requests_are_tokenised_on_the_callers_thread() {
 #[test]
 fn a_folder_without_a_tokenizer_has_none_and_a_broken_one_is_named() {
     let dir = tempfile::tempdir().unwrap();
-    assert!(TextEncoder::open(dir.path()).unwrap().is_none());
+    assert!(TextEncoder::open(&folder::open(dir.path()).unwrap()).unwrap().is_none());
     std::fs::write(dir.path().join("tokenizer.json"), "{").unwrap();
-    let message = TextEncoder::open(dir.path()).err().unwrap().to_string();
+    let message = TextEncoder::open(&folder::open(dir.path()).unwrap()).err().unwrap().to_string();
     assert!(message.contains("tokenizer.json: EOF while parsing"), "{message}");
 }

@@ -3,10 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use headland_candle::CandleBackend;
-use headland_nn_core::{Backend, Device, Executor, ModelDir, NamedTensor, NnError, OutputSelection, Tensor};
+use headland_nn_core::{Backend, Device, Executor, NamedTensor, NnError, OutputSelection, Tensor};
+use headland_package::folder;
 
 pub fn load(dir: &Path) -> Result<Box<dyn Executor>, NnError> {
-    CandleBackend::new().load(&ModelDir::new(dir), Device::Cpu)
+    CandleBackend::new().load(&folder::open(dir).unwrap(), Device::Cpu)
 }
 
 /// The folder of all-MiniLM-L6-v2, or `None` (and a printed reason) on a machine that has not fetched it.

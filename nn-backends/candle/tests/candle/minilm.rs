@@ -4,6 +4,7 @@ use std::path::Path;
 
 use crate::common::{difference, input, load, minilm_dir, rows, run, sentences};
 use headland_nn_core::OutputSelection;
+use headland_package::folder;
 use headland_text::TextEncoder;
 use serde::Deserialize;
 
@@ -33,7 +34,7 @@ fn cosine(a: &[f32], b: &[f32]) -> f64 {
 fn embeddings_agree_with_sentence_transformers_alone_and_batched() {
     let Some(dir) = minilm_dir() else { return };
     let mut executor = load(&dir).unwrap();
-    let encoder = TextEncoder::open(&dir).unwrap().unwrap();
+    let encoder = TextEncoder::open(&folder::open(&dir).unwrap()).unwrap().unwrap();
     let goldens = goldens();
     let signature = executor.signature().clone();
     let texts: Vec<&str> = goldens.iter().map(|golden| &*golden.sentence).collect();
@@ -54,7 +55,7 @@ fn embeddings_agree_with_sentence_transformers_alone_and_batched() {
 fn text_and_own_tokens_agree() {
     let Some(dir) = minilm_dir() else { return };
     let mut executor = load(&dir).unwrap();
-    let encoder = TextEncoder::open(&dir).unwrap().unwrap();
+    let encoder = TextEncoder::open(&folder::open(&dir).unwrap()).unwrap().unwrap();
     for golden in goldens() {
         let text = encoder.encode(&[&golden.sentence]).unwrap().into_inputs(executor.signature());
         let own = [input("input_ids", [1, golden.input_ids.len()], &golden.input_ids)];

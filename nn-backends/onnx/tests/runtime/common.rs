@@ -3,8 +3,9 @@
 use std::env;
 use std::path::{Path, PathBuf};
 
-use headland_nn_core::{Backend, DType, Device, Executor, ModelDir, NamedTensor, OutputSelection, Tensor};
+use headland_nn_core::{Backend, DType, Device, Executor, NamedTensor, OutputSelection, Tensor};
 use headland_onnx::{LibrarySearch, OnnxBackend};
+use headland_package::folder;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -91,7 +92,7 @@ fn floats(tensor: &Tensor) -> Option<Vec<f64>> {
 
 /// Loads a graph of `test-data/onnx` onto the processor.
 pub fn load(backend: &OnnxBackend, graph: &str) -> Result<Box<dyn Executor>, headland_nn_core::NnError> {
-    let model = ModelDir::new(root().join("test-data/onnx")).with_graph(format!("{graph}.onnx"));
+    let model = folder::open(&root().join("test-data/onnx")).unwrap().with_graph(format!("{graph}.onnx"));
     backend.load(&model, Device::Cpu)
 }
 

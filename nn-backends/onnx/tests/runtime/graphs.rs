@@ -2,8 +2,9 @@
 
 use crate::common::{Golden, backend, load, root, run};
 use bytes::Bytes;
-use headland_nn_core::{Backend, DType, Device, ModelDir, NamedTensor, NnError, OutputSelection, Tensor};
+use headland_nn_core::{Backend, DType, Device, NamedTensor, NnError, OutputSelection, Tensor};
 use headland_onnx::{LibrarySearch, OnnxBackend};
+use headland_package::folder;
 use serde::Deserialize;
 
 #[derive(Deserialize)]
@@ -146,8 +147,8 @@ fn memory_counts_external_weights() {
 fn a_bad_graph_is_refused_by_file_and_cause() {
     let Some(backend) = backend() else { return };
     for (graph, cause) in [
-        ("corrupt", "Protobuf parsing failed"),
-        ("external_missing", "its weights file `nowhere.bin` cannot be read"),
+        ("corrupt", "protobuf parsing failed"),
+        ("external_missing", "its weights file `nowhere.bin` is missing"),
         ("external_outside", "its weights file `../../LICENSE` lies outside the model's folder"),
         ("sequence", "output `parts` is a Sequence"),
         ("float8", "input `x` holds"),
@@ -162,7 +163,7 @@ fn a_bad_graph_is_refused_by_file_and_cause() {
 #[test]
 fn a_device_that_is_not_there_is_an_error_and_never_the_processor() {
     let Some(backend) = backend() else { return };
-    let model = ModelDir::new(root().join("test-data/onnx")).with_graph("add.onnx");
+    let model = folder::open(&root().join("test-data/onnx")).unwrap().with_graph("add.onnx");
     // No machine has this many.
     let error = backend.load(&model, Device::Cuda(4000)).map(|_| ()).unwrap_err();
     assert!(matches!(&error, NnError::DeviceUnavailable(message) if message.contains("cuda:4000")), "{error}");
