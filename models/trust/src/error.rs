@@ -1,0 +1,157 @@
+//! Why a signature does not count: one sentence for people, naming the file, the digest or the signer.
+//!
+//! Every step of a verification answers with this error; the first thing that is wrong ends it.
+
+use crate::authority::Method;
+use crate::certificate::CertificateError;
+use crate::contents::ContentsError;
+
+/// Why a signature was refused.
+#[derive(Debug, thiserror::Error)]
+pub enum VerifyError {
+    /// The bundle is larger than any signature has reason to be.
+    #[error("the signature is {bytes} bytes long; at most {max} are read")]
+    TooLarge {
+        /// Its size.
+        bytes: usize,
+        /// [`crate::bundle::BUNDLE_BYTES_MAX`].
+        max: usize,
+    },
+    /// The bundle or its payload is not JSON, or not of the right shape.
+    #[error("the {part} of the signature cannot be read")]
+    Json {
+        /// Which document: `bundle` or `statement`.
+        part: &'static str,
+        /// Where and why.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// The bundle is of another kind or version.
+    #[error("the signature's media type is `{0}`; `application/vnd.dev.sigstore.bundle.v0.3+json` is expected")]
+    MediaType(String),
+    /// JSON of the right shape that says something impossible.
+    #[error("the signature is malformed: {0}")]
+    Malformed(String),
+    /// The envelope holds something other than an in-toto statement.
+    #[error("the signed content is `{0}`; `application/vnd.in-toto+json` is expected")]
+    PayloadType(String),
+    /// The statement is about something else.
+    #[error("the signature is a statement of type `{found}`; `{expected}` is expected")]
+    StatementType {
+        /// The type expected.
+        expected: &'static str,
+        /// The type found.
+        found: String,
+    },
+    /// The statement was made by a tool from before version 1.0 of the format.
+    #[error("the signature is of a format from before Model Signing 1.0 (`{0}`); sign the model again")]
+    OldFormat(String),
+    /// The bundle is signed in a way the authority does not vouch for.
+    #[error("the signature is made with {found}, and what is trusted here is {expected}")]
+    Method {
+        /// What the authority vouches for.
+        expected: Method,
+        /// What the bundle carries.
+        found: Method,
+    },
+    /// The bundle names another key.
+    #[error("signed with key {found}; the trusted key is {trusted}")]
+    OtherKey {
+        /// The hint in the bundle.
+        found: String,
+        /// The hint of the trusted key.
+        trusted: String,
+    },
+    /// The cryptography does not hold.
+    #[error("the signature does not fit what it claims to sign ({0})")]
+    Signature(String),
+    /// The certificate or its chain does not count.
+    #[error("the signing certificate does not count")]
+    Certificate(#[from] CertificateError),
+    /// The sigstore evidence (certificate, transparency log, time) does not hold.
+    #[error("the keyless signature does not verify against the trusted root")]
+    Keyless(#[source] Box<sigstore_verify::Error>),
+    /// A valid signature by somebody no rule names.
+    #[error("signed by {signer}, whom no trusted identity matches")]
+    Identity {
+        /// Who signed.
+        signer: String,
+    },
+    /// A valid signature over another artifact.
+    #[error("the signature is for {signed}, not for {expected}")]
+    OtherArtifact {
+        /// The digest that is signed.
+        signed: String,
+        /// The digest of what is judged.
+        expected: String,
+    },
+    /// The statement's subject is not the digest of its resources.
+    #[error("the signature contradicts itself: its files hash to {computed}, its subject says {signed}")]
+    RootDigest {
+        /// The subject's digest.
+        signed: String,
+        /// The digest computed over the resources.
+        computed: String,
+    },
+    /// The way the files were serialised is not known here.
+    #[error("the signature uses {what} `{found}`, which is not known here; known are {known}")]
+    Unknown {
+        /// `serialization` or `hash`.
+        what: &'static str,
+        /// The name found.
+        found: String,
+        /// The names known.
+        known: &'static str,
+    },
+    /// More resources than are read.
+    #[error("the signature lists {found} resources; at most {max} are read")]
+    TooMany {
+        /// How many there are.
+        found: usize,
+        /// [`crate::oms::RESOURCES_MAX`].
+        max: usize,
+    },
+    /// A name that could point outside the model, or that no file can have.
+    #[error("the signature lists `{name}`, which cannot be a file of a model: {why}")]
+    Name {
+        /// The name.
+        name: String,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+    /// A name listed twice.
+    #[error("the signature lists `{0}` twice")]
+    Duplicate(String),
+    /// A signed file that is not there.
+    #[error("`{0}` is signed, but missing from the model")]
+    Missing(String),
+    /// A file that is there and not signed.
+    #[error("`{0}` is in the model, but not signed")]
+    Unsigned(String),
+    /// A file that is not what was signed.
+    #[error("`{path}` is not the file that was signed: its {algorithm} is {found}, signed is {signed}")]
+    Digest {
+        /// The file, with `:start:end` where a piece of it is meant.
+        path: String,
+        /// The hash in use.
+        algorithm: crate::HashAlgorithm,
+        /// The digest that is signed, in hexadecimal.
+        signed: String,
+        /// The digest of what is there.
+        found: String,
+    },
+    /// A file whose shards do not cover it.
+    #[error("`{path}` is not the file that was signed: {why}")]
+    Shards {
+        /// The file.
+        path: String,
+        /// Which piece is missing or too much.
+        why: String,
+    },
+    /// A link in a model signed without links.
+    #[error("`{0}` is a symbolic link, and the signature does not allow links")]
+    Symlink(String),
+    /// The model cannot be read.
+    #[error("the model cannot be read")]
+    Contents(#[from] ContentsError),
+}
