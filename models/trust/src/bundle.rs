@@ -7,7 +7,8 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use headland_package::Sha256Digest;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
+use serde_json::{Value, json};
 
 use crate::authority::Method;
 use crate::error::VerifyError;
@@ -120,17 +121,27 @@ pub fn parse(bundle: &[u8]) -> Result<Bundle, VerifyError> {
 
 /// Writes a bundle for an envelope.
 pub(crate) fn write(material: &Material, envelope: &Envelope) -> String {
-    let wire = wire::Bundle {
-        media_type: MEDIA_TYPE.to_owned(),
-        verification_material: wire::Material::put_together(material),
-        dsse_envelope: Some(wire::Envelope {
-            payload: STANDARD.encode(&envelope.payload),
-            payload_type: envelope.payload_type.clone(),
-            signatures: vec![wire::Signature { sig: STANDARD.encode(&envelope.signature), keyid: Some(String::new()) }],
-        }),
-        message_signature: None,
-    };
-    serde_json::to_string(&wire).unwrap_or_default()
+    let certificate = |der: &Vec<u8>| json!({ "rawBytes": STANDARD.encode(der) });
+    // Readers expect a list of log entries, empty as it is.
+    let mut verification_material = json!({ "tlogEntries": [] });
+    match material {
+        Material::Key { hint } => verification_material["publicKey"] = json!({ "hint": hint }),
+        Material::Certificate { leaf, issuers } => {
+            let chain: Vec<Value> = std::iter::once(leaf).chain(issuers).map(certificate).collect();
+            verification_material["x509CertificateChain"] = json!({ "certificates": chain });
+        }
+        Material::Keyless => {}
+    }
+    let bundle = json!({
+        "mediaType": MEDIA_TYPE,
+        "verificationMaterial": verification_material,
+        "dsseEnvelope": {
+            "payload": STANDARD.encode(&envelope.payload),
+            "payloadType": envelope.payload_type,
+            "signatures": [{ "sig": STANDARD.encode(&envelope.signature), "keyid": "" }],
+        },
+    });
+    bundle.to_string()
 }
 
 fn malformed(what: impl Into<String>) -> VerifyError {
@@ -145,49 +156,41 @@ fn decode(what: &str, text: &str) -> Result<Vec<u8>, VerifyError> {
 mod wire {
     use super::*;
 
-    #[derive(Deserialize, Serialize)]
+    #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
     pub struct Bundle {
         pub media_type: String,
         pub verification_material: Material,
-        #[serde(skip_serializing_if = "Option::is_none")]
         pub dsse_envelope: Option<Envelope>,
-        #[serde(skip_serializing_if = "Option::is_none")]
         pub message_signature: Option<MessageSignature>,
     }
 
-    #[derive(Default, Deserialize, Serialize)]
+    #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
     pub struct Material {
-        #[serde(skip_serializing_if = "Option::is_none")]
         public_key: Option<PublicKey>,
-        #[serde(skip_serializing_if = "Option::is_none")]
         x509_certificate_chain: Option<Chain>,
-        #[serde(skip_serializing_if = "Option::is_none")]
         certificate: Option<Certificate>,
-        /// Written empty, because readers expect it; read by the keyless verifier alone.
-        #[serde(skip_deserializing)]
-        tlog_entries: [(); 0],
     }
 
-    #[derive(Deserialize, Serialize)]
+    #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
     struct PublicKey {
         hint: Option<String>,
     }
 
-    #[derive(Deserialize, Serialize)]
+    #[derive(Deserialize)]
     struct Chain {
         certificates: Vec<Certificate>,
     }
 
-    #[derive(Deserialize, Serialize)]
+    #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
     struct Certificate {
         raw_bytes: String,
     }
 
-    #[derive(Deserialize, Serialize)]
+    #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
     pub struct Envelope {
         pub payload: String,
@@ -195,20 +198,19 @@ mod wire {
         pub signatures: Vec<Signature>,
     }
 
-    #[derive(Deserialize, Serialize)]
+    #[derive(Deserialize)]
     pub struct Signature {
         pub sig: String,
-        pub keyid: Option<String>,
     }
 
-    #[derive(Deserialize, Serialize)]
+    #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
     pub struct MessageSignature {
         message_digest: Option<MessageDigest>,
         signature: String,
     }
 
-    #[derive(Deserialize, Serialize)]
+    #[derive(Deserialize)]
     struct MessageDigest {
         algorithm: String,
         digest: String,
@@ -222,20 +224,6 @@ mod wire {
                 (None, None, Some(_)) => Ok(super::Material::Keyless),
                 _ => Err(malformed("it needs exactly one of a key, a certificate and a certificate chain")),
             }
-        }
-
-        pub fn put_together(material: &super::Material) -> Self {
-            let mut wire = Material::default();
-            match material {
-                super::Material::Key { hint } => wire.public_key = Some(PublicKey { hint: hint.clone() }),
-                super::Material::Certificate { leaf, issuers } => {
-                    let chain = std::iter::once(leaf).chain(issuers);
-                    let certificates = chain.map(|der| Certificate { raw_bytes: STANDARD.encode(der) }).collect();
-                    wire.x509_certificate_chain = Some(Chain { certificates });
-                }
-                super::Material::Keyless => {}
-            }
-            wire
         }
     }
 

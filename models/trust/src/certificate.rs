@@ -152,7 +152,7 @@ impl Certificate {
     }
 
     /// The reference tool's rule: the usage digitalSignature, or the extended usage codeSigning.
-    fn check_usage(&self) -> Result<(), CertificateError> {
+    pub(crate) fn check_usage(&self) -> Result<(), CertificateError> {
         let signs = self.extension::<x509_cert::ext::pkix::KeyUsage>()?.is_some_and(|usage| usage.digital_signature());
         let code = self.extension::<ExtendedKeyUsage>()?.is_some_and(|usage| usage.0.contains(&CODE_SIGNING));
         if signs || code { Ok(()) } else { Err(CertificateError::Usage(self.subject())) }
@@ -229,7 +229,11 @@ fn find_path(
     let end = EndEntityCert::try_from(&leaf_der).map_err(|error| refused(error.to_string()))?;
     let time = UnixTime::since_unix_epoch(time.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO));
     let usage = KeyUsage::required_if_present(CODE_SIGNING.as_bytes());
-    end.verify_for_usage(webpki::ALL_VERIFICATION_ALGS, &anchors, &issuers, time, usage, None, None)
-        .map_err(|error| refused(error.to_string()))?;
+    end.verify_for_usage(webpki::ALL_VERIFICATION_ALGS, &anchors, &issuers, time, usage, None, None).map_err(
+        |error| match error {
+            webpki::Error::UnknownIssuer => refused("no trusted root issued it".to_owned()),
+            error => refused(error.to_string()),
+        },
+    )?;
     Ok(())
 }
