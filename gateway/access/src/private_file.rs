@@ -155,4 +155,20 @@ mod tests {
         drop(held);
         other.try_lock().unwrap();
     }
+
+    #[test]
+    fn what_root_makes_belongs_to_the_directorys_owner() {
+        const OTHER: u32 = 65534;
+        let dir = tempfile::tempdir().unwrap();
+        if std::os::unix::fs::chown(dir.path(), Some(OTHER), Some(OTHER)).is_err() {
+            println!("skipped: only root can give a directory away");
+            return;
+        }
+        let path = dir.path().join("file.json");
+        replace(&path, b"one", &Lock::take(dir.path()).unwrap()).unwrap();
+        for made in [path, dir.path().join(LOCK_FILE)] {
+            let made = fs::metadata(made).unwrap();
+            assert_eq!((made.uid(), made.gid(), made.permissions().mode() & 0o777), (OTHER, OTHER, 0o600));
+        }
+    }
 }
