@@ -69,8 +69,8 @@ pub enum VerifyError {
     #[error("the signing certificate does not count")]
     Certificate(#[from] CertificateError),
     /// The sigstore evidence (certificate, transparency log, time) does not hold.
-    #[error("the keyless signature does not verify against the trusted root")]
-    Keyless(#[source] Box<sigstore_verify::Error>),
+    #[error("the keyless signature does not verify against the trusted root: {0}")]
+    Keyless(String),
     /// A valid signature by somebody no rule names.
     #[error("signed by {signer}, whom no trusted identity matches")]
     Identity {

@@ -60,8 +60,7 @@ impl TrustedRoot {
         artifact: &Sha256Digest,
         identities: &[IdentityRule],
     ) -> Result<Signer, VerifyError> {
-        let refused = |error: sigstore_verify::Error| VerifyError::Keyless(Box::new(error));
-        let parsed = sigstore_types::Bundle::from_json(&bundle.json).map_err(|error| refused(error.into()))?;
+        let parsed = sigstore_types::Bundle::from_json(&bundle.json).map_err(refused)?;
         same_content(bundle, &parsed)?;
         let mut policy = VerificationPolicy::any_identity();
         if !self.certificates_logged {
@@ -77,6 +76,11 @@ impl TrustedRoot {
             Err(VerifyError::Identity { signer: Signer::Keyless { subject, issuer }.to_string() })
         }
     }
+}
+
+/// The library's errors repeat what is inside them, so their outermost text is all of it.
+fn refused(error: impl fmt::Display) -> VerifyError {
+    VerifyError::Keyless(error.to_string())
 }
 
 /// Two parsers read the bundle; what one verifies must be what the other hands on.

@@ -93,6 +93,7 @@ impl Curve {
 pub struct PublicKey {
     curve: Curve,
     point: Vec<u8>,
+    pem: String,
     hint: String,
 }
 
@@ -126,12 +127,17 @@ impl PublicKey {
             .map_err(|_| KeyError::Malformed("its point is not on the curve, or compressed".to_owned()))?;
         let pem = pem(curve, point).map_err(|error| KeyError::Malformed(error.to_string()))?;
         let hint = Sha256Digest::of(pem.as_bytes()).hex();
-        Ok(PublicKey { curve, point: point.to_vec(), hint })
+        Ok(PublicKey { curve, point: point.to_vec(), pem, hint })
     }
 
     /// What bundles call this key: SHA-256 of its PEM form, in hexadecimal.
     pub fn hint(&self) -> &str {
         &self.hint
+    }
+
+    /// The key as a PEM text, written the one way that [`PublicKey::hint`] is the hash of.
+    pub fn pem(&self) -> &str {
+        &self.pem
     }
 
     /// Whether `signature` (ASN.1) is this key's over `message`, with the curve's own hash.
