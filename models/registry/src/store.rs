@@ -24,6 +24,8 @@ mod manifests;
 mod names;
 mod root;
 mod tags;
+#[cfg(test)]
+mod testing;
 mod upload;
 
 pub use blob::{Blob, BlobInfo};

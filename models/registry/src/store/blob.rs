@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use headland_package::Sha256Digest;
-use memmap2::{Advice, Mmap, MmapOptions};
+use memmap2::{Advice, MmapOptions};
 
 use super::StoreError;
 use super::error::At;
@@ -92,7 +92,8 @@ impl Blob {
         // again: blobs are only ever put in place by rename and taken away by unlink, which leave mapped pages alone. Who
         // could still change it, the same user or root, could as well write to this process's memory.
         let map = unsafe { MmapOptions::new().len(len).map(&self.file)? };
-        read_ahead(&map);
+        // Only advice: all of it is about to be read, from front to back.
+        let _ = map.advise(Advice::WillNeed);
         Ok(Bytes::from_owner(map))
     }
 
@@ -118,8 +119,5 @@ impl Blob {
     }
 }
 
-/// Tells the kernel that all of the mapping is about to be read from front to back. Only advice: hashing is right without it.
-fn read_ahead(map: &Mmap) {
-    let _ = map.advise(Advice::Sequential);
-    let _ = map.advise(Advice::WillNeed);
-}
+#[cfg(test)]
+mod tests;

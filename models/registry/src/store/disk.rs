@@ -47,6 +47,15 @@ pub(super) fn stage(path: &Path, mode: u32, bytes: &[u8]) -> Result<(), StoreErr
     written
 }
 
+/// Makes an empty file, whose name is all it says, durably; whether it is new.
+pub(super) fn mark(path: &Path) -> Result<bool, StoreError> {
+    if metadata(path)?.is_some() {
+        return Ok(false);
+    }
+    create(path, FILE_MODE)?.sync_all().at("sync", path)?;
+    sync_parent(path).map(|()| true)
+}
+
 /// Moves a staged file to its place, over what may be there, durably.
 pub(super) fn rename(from: &Path, to: &Path) -> Result<(), StoreError> {
     fs::rename(from, to).at("put in place", to)?;

@@ -8,7 +8,7 @@ use super::error::At;
 use super::names::{Repository, Tag, UploadId};
 use super::{StoreError, disk};
 
-/// The folders of a repository. Those that hold others come last, so that empty ones can be removed in this order.
+/// The folders of a repository.
 const REPOSITORY_FOLDERS: [&str; 5] = ["tags", "manifests", "blobs", "uploads", "referrers"];
 
 /// The paths of one store.
@@ -136,15 +136,19 @@ impl Layout {
         REPOSITORY_FOLDERS.iter().try_for_each(|inner| disk::make_dir(&folder.join(inner)))
     }
 
-    /// Removes a repository's folders as far as they are empty.
+    /// Removes a repository's folders if nothing is in any of them. All of them or none: whoever has a file in one relies
+    /// on the others.
     pub(super) fn prune_repository(&self, repository: &Repository) -> Result<(), StoreError> {
         let folder = self.repository(repository);
-        for subject in disk::names(&folder.join("referrers"))? {
-            disk::prune_dir(&folder.join("referrers").join(subject))?;
+        for subject in self.all_subjects(repository)? {
+            disk::prune_dir(&self.referrers(repository, subject))?;
         }
         for inner in REPOSITORY_FOLDERS {
-            disk::prune_dir(&folder.join(inner))?;
+            if !disk::names(&folder.join(inner))?.is_empty() {
+                return Ok(());
+            }
         }
+        REPOSITORY_FOLDERS.iter().try_for_each(|inner| disk::prune_dir(&folder.join(inner)))?;
         disk::prune_dir(&folder)
     }
 

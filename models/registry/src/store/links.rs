@@ -5,7 +5,6 @@ use std::sync::PoisonError;
 
 use headland_package::Sha256Digest;
 
-use super::error::At;
 use super::names::Repository;
 use super::{Blob, Changing, Store, StoreError, disk};
 
@@ -85,10 +84,6 @@ impl Store {
         digest: Sha256Digest,
     ) -> Result<(), StoreError> {
         let link = self.layout().link(repository, digest);
-        if disk::metadata(&link)?.is_some() {
-            return disk::touch(&link);
-        }
-        disk::create(&link, disk::FILE_MODE)?.sync_all().at("sync", &link)?;
-        disk::sync_parent(&link)
+        if disk::mark(&link)? { Ok(()) } else { disk::touch(&link) }
     }
 }

@@ -89,21 +89,24 @@ impl Store {
             return Err(StoreError::DigestMismatch { what: "the manifest".into(), expected, found });
         }
         let info = ManifestInfo::new(found, bytes, media_type)?;
-        let mut held = self.reserve(info.size)?;
-        let staged = Staged(self.layout().staged()?);
-        disk::stage(&staged.0, disk::BLOB_MODE, bytes)?;
-
         let changing = self.changing();
         self.check_parts(repository, &info)?;
         self.check_room(repository, &info, reference)?;
         self.layout().make_repository(repository)?;
-        self.install(&changing, &staged.0, info.digest)?;
-        held.spend(info.size);
-        self.enter(&changing, repository, &info)?;
-        if let Reference::Tag(tag) = reference {
-            self.write_tag(&changing, repository, tag, info.digest)?;
+        if !self.holds(repository, &info) {
+            self.enter(&changing, repository, &info, bytes)?;
+        }
+        match reference {
+            Reference::Tag(tag) => self.write_tag(&changing, repository, tag, info.digest)?,
+            Reference::Digest(_) => {}
         }
         Ok(info)
+    }
+
+    /// Whether just this manifest is there, undamaged. Then a second push of it has nothing to write.
+    fn holds(&self, repository: &Repository, info: &ManifestInfo) -> bool {
+        let found = self.manifest(repository, &Reference::Digest(info.digest));
+        matches!(found, Ok(Some(manifest)) if manifest.info.media_type == info.media_type)
     }
 
     /// Nothing can take the parts away between this and the manifest's entry: both happen under one lock.
@@ -153,11 +156,23 @@ impl Store {
         }
     }
 
-    /// The referrer's entry comes first: alone it shows nothing, and a manifest never lacks it.
-    fn enter(&self, _: &Changing<'_>, repository: &Repository, info: &ManifestInfo) -> Result<(), StoreError> {
+    /// Makes a manifest visible. The referrer's entry comes before its own: alone it shows nothing, and so no manifest that
+    /// is there lacks it.
+    fn enter(
+        &self,
+        changing: &Changing<'_>,
+        repository: &Repository,
+        info: &ManifestInfo,
+        bytes: &[u8],
+    ) -> Result<(), StoreError> {
+        let mut held = self.reserve(info.size)?;
+        let staged = Staged(self.layout().staged()?);
+        disk::stage(&staged.0, disk::BLOB_MODE, bytes)?;
+        self.install(changing, &staged.0, info.digest)?;
+        held.spend(info.size);
         if let Some(subject) = info.subject {
             disk::make_dir(&self.layout().referrers(repository, subject))?;
-            self.replace(&self.layout().referrer(repository, subject, info.digest), "")?;
+            disk::mark(&self.layout().referrer(repository, subject, info.digest))?;
         }
         self.replace(&self.layout().manifest(repository, info.digest), &info.media_type)
     }
@@ -252,3 +267,6 @@ impl Store {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

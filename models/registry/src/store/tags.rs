@@ -107,6 +107,10 @@ impl Store {
         tag: &Tag,
         digest: Sha256Digest,
     ) -> Result<(), StoreError> {
+        // A damaged tag is as good as none here: it is replaced.
+        if matches!(self.tag(repository, tag), Ok(Some(now)) if now == digest) {
+            return Ok(());
+        }
         self.replace(&self.layout().tag(repository, tag), &format!("{digest}\n"))
     }
 

@@ -246,3 +246,6 @@ impl Drop for Upload {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
