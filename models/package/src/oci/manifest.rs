@@ -132,7 +132,9 @@ enum Never {}
 
 impl<'de> Deserialize<'de> for Never {
     fn deserialize<D: serde::Deserializer<'de>>(_: D) -> Result<Self, D::Error> {
-        Err(serde::de::Error::custom("a manifest has `config` and `layers`, an index has `manifests`; this has both"))
+        Err(serde::de::Error::custom(
+            "a manifest has `config` and `layers`, an index `manifests`, and neither has the other's",
+        ))
     }
 }
 

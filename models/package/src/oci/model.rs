@@ -4,8 +4,8 @@ use serde::Serialize;
 
 use super::paths::check_files;
 use super::{
-    ANNOTATION_FILEPATH, ARTIFACT_TYPE_MODEL, ArtifactError, Descriptor, MEDIA_TYPE_DOC, MEDIA_TYPE_MODEL_CONFIG,
-    MEDIA_TYPE_WEIGHT, MEDIA_TYPE_WEIGHT_CONFIG, Manifest, Packed, PackedFile,
+    ANNOTATION_FILEPATH, ANNOTATION_TITLE, ARTIFACT_TYPE_MODEL, ArtifactError, Descriptor, MEDIA_TYPE_DOC,
+    MEDIA_TYPE_MODEL_CONFIG, MEDIA_TYPE_WEIGHT, MEDIA_TYPE_WEIGHT_CONFIG, Manifest, Packed, PackedFile,
 };
 use crate::{ModelName, ModelVersion, Sha256Digest};
 
@@ -64,7 +64,10 @@ pub fn pack_model(name: &ModelName, version: &ModelVersion, files: &[PackedFile]
     };
     let config = serde_json::to_vec(&config).expect("strings and lists are JSON");
     let layers = files.into_iter().map(|file| {
-        Descriptor::new(layer_type(&file.path), file.digest, file.size).annotated(ANNOTATION_FILEPATH, &file.path)
+        // The path twice: where ModelPack has it, and where tools that know nothing of models look for file names.
+        Descriptor::new(layer_type(&file.path), file.digest, file.size)
+            .annotated(ANNOTATION_FILEPATH, &file.path)
+            .annotated(ANNOTATION_TITLE, &file.path)
     });
     let manifest =
         Manifest::new(ARTIFACT_TYPE_MODEL, Descriptor::of(MEDIA_TYPE_MODEL_CONFIG, &config), layers.collect());

@@ -69,7 +69,8 @@ fn status_and_code(why: Why) -> (StatusCode, &'static str) {
         Why::Denied => (StatusCode::FORBIDDEN, "DENIED"),
         Why::VersionTaken => (StatusCode::CONFLICT, "DENIED"),
         Why::TooMany => (StatusCode::TOO_MANY_REQUESTS, "TOOMANYREQUESTS"),
-        Why::Full => (StatusCode::INSUFFICIENT_STORAGE, "DENIED"),
+        // 507 would say it better, but common clients show people the message of a 4xx only.
+        Why::Full => (StatusCode::PAYLOAD_TOO_LARGE, "DENIED"),
         Why::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "UNKNOWN"),
     }
 }
