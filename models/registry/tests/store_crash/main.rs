@@ -19,7 +19,7 @@ use expected::Expected;
 
 const ROUNDS: u64 = 100;
 /// A child is killed after it has said up to so much, which makes a life of equal content on slow and fast disks...
-const LINES_MAX: u64 = 60;
+const LINES_MAX: u64 = 40;
 /// ...and up to so much later, which makes the moment any moment.
 const LATER_US_MAX: u64 = 10_000;
 /// How long a child may take to say the next thing.
