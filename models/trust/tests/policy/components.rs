@@ -115,6 +115,21 @@ fn a_hint_in_cosigns_form_is_no_other_key() {
 }
 
 #[test]
+fn bundles_by_another_implementation_count() {
+    let authority = Authority::Key(PublicKey::from_pem(include_bytes!("cosign/sigstore-js.pub")).unwrap());
+    let signed = include_bytes!("cosign/sigstore-js.txt");
+    for bundle in [
+        include_str!("cosign/sigstore-js-statement.sigstore.json"),
+        include_str!("cosign/sigstore-js-message.sigstore.json"),
+    ] {
+        verify(bundle, signed, &authority).unwrap();
+        assert!(matches!(verify(bundle, b"other", &authority), Err(VerifyError::OtherArtifact { .. })));
+        let error = verify(bundle, signed, &self::authority(&Keys::generate())).unwrap_err();
+        assert!(matches!(error, VerifyError::Signature(_)), "{error}");
+    }
+}
+
+#[test]
 fn an_attestation_by_the_trusted_key_is_no_signature() {
     let (keys, manifest) = (Keys::generate(), app("1", b"wasm"));
     let digest = Sha256Digest::of(&manifest).hex();
