@@ -10,6 +10,7 @@ use std::fmt;
 use crate::certificate::{Certificate, Validity};
 use crate::keyless::TrustedRoot;
 use crate::keys::PublicKey;
+use crate::plain::Plain;
 
 /// How a signature is vouched for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -162,8 +163,8 @@ impl fmt::Display for Signer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Signer::Key { hint } => write!(f, "key {hint}"),
-            Signer::Certificate { subject, issuer } => write!(f, "{subject} (certified by {issuer})"),
-            Signer::Keyless { subject, issuer } => write!(f, "{subject} (as known to {issuer})"),
+            Signer::Certificate { subject, issuer } => write!(f, "{} (certified by {})", Plain(subject), Plain(issuer)),
+            Signer::Keyless { subject, issuer } => write!(f, "{} (as known to {})", Plain(subject), Plain(issuer)),
         }
     }
 }

@@ -13,9 +13,11 @@ use webpki::{EndEntityCert, KeyUsage};
 use x509_cert::der::{Decode as _, Encode as _, oid::AssociatedOid};
 use x509_cert::ext::pkix::name::GeneralName;
 use x509_cert::ext::pkix::{ExtendedKeyUsage, SubjectAltName};
+use x509_cert::name::Name;
 
 use crate::authority::{Matcher, Signer};
 use crate::keys::{KeyError, PublicKey};
+use crate::plain::Plain;
 
 /// When the certificates of a chain must be valid.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -35,7 +37,7 @@ pub enum CertificateError {
     #[error("it cannot be read: {0}")]
     Malformed(String),
     /// Past its end.
-    #[error("{subject} expired on {end}")]
+    #[error("{} expired on {end}", Plain(subject))]
     Expired {
         /// Whose certificate.
         subject: String,
@@ -43,7 +45,7 @@ pub enum CertificateError {
         end: String,
     },
     /// Before its beginning.
-    #[error("{subject} is not valid before {begin}")]
+    #[error("{} is not valid before {begin}", Plain(subject))]
     NotYetValid {
         /// Whose certificate.
         subject: String,
@@ -51,7 +53,7 @@ pub enum CertificateError {
         begin: String,
     },
     /// No chain to a root.
-    #[error("{subject}, issued by {issuer}, does not chain to a trusted root: {why}")]
+    #[error("{}, issued by {}, does not chain to a trusted root: {why}", Plain(subject), Plain(issuer))]
     Chain {
         /// Whose certificate.
         subject: String,
@@ -61,10 +63,13 @@ pub enum CertificateError {
         why: String,
     },
     /// A certificate for other purposes.
-    #[error("{0} is not for signing: it has neither the key usage digitalSignature nor the extended usage codeSigning")]
+    #[error(
+        "{} is not for signing: it has neither the key usage digitalSignature nor the extended usage codeSigning",
+        Plain(.0)
+    )]
     Usage(String),
     /// Its key is of a kind that signs no models.
-    #[error("the key of {subject} cannot be used")]
+    #[error("the key of {} cannot be used", Plain(subject))]
     Key {
         /// Whose certificate.
         subject: String,
@@ -73,7 +78,7 @@ pub enum CertificateError {
         source: KeyError,
     },
     /// Under a trusted root, but somebody else's.
-    #[error("{0} is not the subject that is trusted here")]
+    #[error("{} is not the subject that is trusted here", Plain(.0))]
     Subject(String),
 }
 
@@ -116,12 +121,12 @@ impl Certificate {
 
     /// Whose certificate it is (RFC 4514).
     pub fn subject(&self) -> String {
-        self.parsed.tbs_certificate.subject.to_string()
+        written(&self.parsed.tbs_certificate.subject)
     }
 
     /// Who issued it (RFC 4514).
     pub fn issuer(&self) -> String {
-        self.parsed.tbs_certificate.issuer.to_string()
+        written(&self.parsed.tbs_certificate.issuer)
     }
 
     /// The key it certifies.
@@ -173,6 +178,16 @@ impl Certificate {
     fn extension<'a, T: x509_cert::der::Decode<'a> + AssociatedOid>(&'a self) -> Result<Option<T>, CertificateError> {
         let found = self.parsed.tbs_certificate.get::<T>();
         Ok(found.map_err(|error| CertificateError::Malformed(error.to_string()))?.map(|(_critical, value)| value))
+    }
+}
+
+/// A name as text (RFC 4514). Written step by step, because a name in a foreign certificate may refuse to be written.
+fn written(name: &Name) -> String {
+    use std::fmt::Write as _;
+    let mut text = String::new();
+    match write!(text, "{name}") {
+        Ok(()) => text,
+        Err(_) => "(a name that cannot be written)".to_owned(),
     }
 }
 

@@ -17,8 +17,13 @@ pub use folder::{FILES_MAX, Folder};
 pub use hash::HashAlgorithm;
 pub use listing::Listing;
 
+use crate::plain::Plain;
+
 /// The name of the one file of a model that is a file and not a folder.
 pub const SINGLE_FILE: &str = ".";
+
+/// What is never part of a model: a repository's own files, at its top (specification, section 6.2).
+pub const REPOSITORY_FILES: [&str; 4] = [".git", ".gitattributes", ".github", ".gitignore"];
 
 /// The files of a model. Paths are relative, with `/` between their parts; a model that is a single file has the one
 /// path [`SINGLE_FILE`].
@@ -51,13 +56,13 @@ pub trait Contents: Sync {
 #[derive(Debug, thiserror::Error)]
 pub enum ContentsError {
     /// No such file, or not that much of it.
-    #[error("`{0}` is not there")]
+    #[error("`{}` is not there", Plain(.0))]
     NotFound(String),
     /// Only a listing is there, which does not tell this digest.
-    #[error("`{0}` is not there yet; its digest will be known when it is")]
+    #[error("`{}` is not there yet; its digest will be known when it is", Plain(.0))]
     NotThereYet(String),
     /// Reading failed.
-    #[error("cannot read `{path}`")]
+    #[error("cannot read `{}`", Plain(path))]
     Io {
         /// The file or folder.
         path: String,
@@ -66,7 +71,7 @@ pub enum ContentsError {
         source: io::Error,
     },
     /// Neither a file nor a folder, or with a name that is no text.
-    #[error("`{path}` cannot be part of a model: it is {what}")]
+    #[error("`{}` cannot be part of a model: it is {what}", Plain(path))]
     Special {
         /// The entry.
         path: String,

@@ -5,6 +5,7 @@
 use crate::authority::Method;
 use crate::certificate::CertificateError;
 use crate::contents::ContentsError;
+use crate::plain::Plain;
 
 /// Why a signature was refused.
 #[derive(Debug, thiserror::Error)]
@@ -27,16 +28,16 @@ pub enum VerifyError {
         source: serde_json::Error,
     },
     /// The bundle is of another kind or version.
-    #[error("the signature's media type is `{0}`; `application/vnd.dev.sigstore.bundle.v0.3+json` is expected")]
+    #[error("the signature's media type is `{}`; `{}` is expected", Plain(.0), crate::bundle::MEDIA_TYPE)]
     MediaType(String),
     /// JSON of the right shape that says something impossible.
-    #[error("the signature is malformed: {0}")]
+    #[error("the signature is malformed: {}", Plain(.0))]
     Malformed(String),
     /// The envelope holds something other than an in-toto statement.
-    #[error("the signed content is `{0}`; `application/vnd.in-toto+json` is expected")]
+    #[error("the signed content is `{}`; `{}` is expected", Plain(.0), crate::dsse::PAYLOAD_TYPE)]
     PayloadType(String),
     /// The statement is about something else.
-    #[error("the signature is a statement of type `{found}`; `{expected}` is expected")]
+    #[error("the signature is a statement of type `{}`; `{expected}` is expected", Plain(found))]
     StatementType {
         /// The type expected.
         expected: &'static str,
@@ -55,7 +56,7 @@ pub enum VerifyError {
         found: Method,
     },
     /// The bundle names another key.
-    #[error("signed with key {found}; the trusted key is {trusted}")]
+    #[error("signed with key {}; the trusted key is {trusted}", Plain(found))]
     OtherKey {
         /// The hint in the bundle.
         found: String,
@@ -69,10 +70,10 @@ pub enum VerifyError {
     #[error("the signing certificate does not count")]
     Certificate(#[from] CertificateError),
     /// The sigstore evidence (certificate, transparency log, time) does not hold.
-    #[error("the keyless signature does not verify against the trusted root: {0}")]
+    #[error("the keyless signature does not verify against the trusted root: {}", Plain(.0))]
     Keyless(String),
     /// A valid signature by somebody no rule names.
-    #[error("signed by {signer}, whom no trusted identity matches")]
+    #[error("signed by {}, whom no trusted identity matches", Plain(signer))]
     Identity {
         /// Who signed.
         signer: String,
@@ -94,7 +95,7 @@ pub enum VerifyError {
         computed: String,
     },
     /// The way the files were serialised is not known here.
-    #[error("the signature uses {what} `{found}`, which is not known here; known are {known}")]
+    #[error("the signature uses {what} `{}`, which is not known here; known are {known}", Plain(found))]
     Unknown {
         /// `serialization` or `hash`.
         what: &'static str,
@@ -112,7 +113,7 @@ pub enum VerifyError {
         max: usize,
     },
     /// A name that could point outside the model, or that no file can have.
-    #[error("the signature lists `{name}`, which cannot be a file of a model: {why}")]
+    #[error("the signature lists `{}`, which cannot be a file of a model: {why}", Plain(name))]
     Name {
         /// The name.
         name: String,
@@ -120,16 +121,16 @@ pub enum VerifyError {
         why: &'static str,
     },
     /// A name listed twice.
-    #[error("the signature lists `{0}` twice")]
+    #[error("the signature lists `{}` twice", Plain(.0))]
     Duplicate(String),
     /// A signed file that is not there.
-    #[error("`{0}` is signed, but missing from the model")]
+    #[error("`{}` is signed, but missing from the model", Plain(.0))]
     Missing(String),
     /// A file that is there and not signed.
-    #[error("`{0}` is in the model, but not signed")]
+    #[error("`{}` is in the model, but not signed", Plain(.0))]
     Unsigned(String),
     /// A file that is not what was signed.
-    #[error("`{path}` is not the file that was signed: its {algorithm} is {found}, signed is {signed}")]
+    #[error("`{}` is not the file that was signed: its {algorithm} is {found}, signed is {signed}", Plain(path))]
     Digest {
         /// The file, with `:start:end` where a piece of it is meant.
         path: String,
@@ -141,7 +142,7 @@ pub enum VerifyError {
         found: String,
     },
     /// A file whose shards do not cover it.
-    #[error("`{path}` is not the file that was signed: {why}")]
+    #[error("`{}` is not the file that was signed: {why}", Plain(path))]
     Shards {
         /// The file.
         path: String,
@@ -149,7 +150,7 @@ pub enum VerifyError {
         why: String,
     },
     /// A link in a model signed without links.
-    #[error("`{0}` is a symbolic link, and the signature does not allow links")]
+    #[error("`{}` is a symbolic link, and the signature does not allow links", Plain(.0))]
     Symlink(String),
     /// The model cannot be read.
     #[error("the model cannot be read")]

@@ -68,8 +68,11 @@ impl TrustedRoot {
         }
         let artifact = Sha256Hash::new(*artifact.as_bytes());
         let verified = self.verifier.verify(artifact, &parsed, &policy).map_err(refused)?;
-        let subject = verified.identity().map(|identity| identity.as_str().to_owned()).unwrap_or_default();
-        let issuer = verified.issuer().unwrap_or_default().to_owned();
+        // A pattern that matches everything must not match nothing.
+        let (Some(subject), Some(issuer)) = (verified.identity(), verified.issuer()) else {
+            return Err(VerifyError::Identity { signer: "a certificate without identity or issuer".to_owned() });
+        };
+        let (subject, issuer) = (subject.as_str().to_owned(), issuer.to_owned());
         if identities.iter().any(|rule| rule.matches(&issuer, &subject)) {
             Ok(Signer::Keyless { subject, issuer })
         } else {

@@ -15,6 +15,7 @@ mod error;
 pub mod keyless;
 pub mod keys;
 pub mod oms;
+mod plain;
 pub mod policy;
 mod verified;
 

@@ -1,7 +1,7 @@
 //! OpenSSF Model Signing 1.0: whether a bundle signs the model that is here, and making such bundles.
 //!
 //! In this order: the envelope's signature counts ([`crate::dsse`]), its statement is a sound list of files
-//! ([`manifest`]), and the files that are here are those ([`compare`]). The first thing that is wrong ends it.
+//! (`manifest`), and the files that are here are those (`compare`). The first thing that is wrong ends it.
 
 mod compare;
 mod hashing;
@@ -25,9 +25,6 @@ pub const PREDICATE_TYPE: &str = "https://model_signing/signature/v1.0";
 
 /// What the reference tool wrote before version 1.0: no serialization, and signed over other bytes than DSSE says.
 const PREDICATE_TYPE_OLD: &str = "https://model_signing/Digests/v0.1";
-
-/// What is never part of a model: a repository's own files at its top (specification, section 6.2).
-const IGNORED: [&str; 4] = [".git", ".gitattributes", ".github", ".gitignore"];
 
 /// What a verification may overlook, and when it takes place.
 #[derive(Clone, Debug)]

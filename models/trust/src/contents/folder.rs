@@ -5,9 +5,11 @@ use std::fs::{self, File};
 use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::hash::Hasher;
-use super::{Contents, ContentsError, HashAlgorithm, SINGLE_FILE};
+use super::{Contents, ContentsError, HashAlgorithm, REPOSITORY_FILES, SINGLE_FILE};
 
 /// Files and folders read from one root.
 pub const FILES_MAX: usize = 100_000;
@@ -20,6 +22,7 @@ const PIECE_BYTES: usize = 1 << 20;
 pub struct Folder {
     root: PathBuf,
     files: BTreeMap<String, Entry>,
+    read_bytes: Arc<AtomicU64>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -29,7 +32,8 @@ struct Entry {
 }
 
 impl Folder {
-    /// Lists the files below `root`, or `root` itself when it is a file. Reads none of them.
+    /// Lists the files below `root`, or `root` itself when it is a file. Reads none of them, and passes over
+    /// [`REPOSITORY_FILES`], which may hold anything.
     ///
     /// # Errors
     /// When something cannot be listed, is neither file nor folder, or there is too much of it.
@@ -41,7 +45,12 @@ impl Folder {
         } else {
             list(root, &mut files)?;
         }
-        Ok(Folder { root: root.to_owned(), files })
+        Ok(Folder { root: root.to_owned(), files, read_bytes: Arc::default() })
+    }
+
+    /// Adds what is read from here on to `read_bytes`, for somebody who waits.
+    pub fn counting(self, read_bytes: Arc<AtomicU64>) -> Self {
+        Folder { read_bytes, ..self }
     }
 
     /// The name of the folder or file, as signatures carry it.
@@ -69,6 +78,9 @@ fn list(root: &Path, files: &mut BTreeMap<String, Entry>) -> Result<(), Contents
             let special = |what| ContentsError::Special { path: entry.path().display().to_string(), what };
             let name = entry.file_name().into_string().map_err(|_| special("named by bytes that are no UTF-8"))?;
             let path = format!("{prefix}{name}");
+            if REPOSITORY_FILES.contains(&path.as_str()) {
+                continue;
+            }
             let found = entry.file_type().map_err(|source| failed(&entry.path(), source))?;
             if found.is_dir() {
                 pending.push((entry.path(), format!("{path}/")));
@@ -112,11 +124,16 @@ impl Contents for Folder {
             return Err(ContentsError::NotFound(path.to_owned()));
         }
         let full = self.path(path);
-        hash_file(&full, algorithm, range).map_err(|source| failed(&full, source))
+        hash_file(&full, algorithm, range, &self.read_bytes).map_err(|source| failed(&full, source))
     }
 }
 
-fn hash_file(path: &Path, algorithm: HashAlgorithm, range: Option<Range<u64>>) -> io::Result<Vec<u8>> {
+fn hash_file(
+    path: &Path,
+    algorithm: HashAlgorithm,
+    range: Option<Range<u64>>,
+    read_bytes: &AtomicU64,
+) -> io::Result<Vec<u8>> {
     let mut file = File::open(path)?;
     let mut left = u64::MAX;
     if let Some(range) = &range {
@@ -133,6 +150,7 @@ fn hash_file(path: &Path, algorithm: HashAlgorithm, range: Option<Range<u64>>) -
         }
         hasher.update(piece.get(..read).unwrap_or_default());
         left -= read as u64;
+        read_bytes.fetch_add(read as u64, Ordering::Relaxed);
     }
     if range.is_some() && left > 0 {
         return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the file is shorter than it was"));

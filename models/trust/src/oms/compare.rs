@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use super::manifest::{Manifest, Resource, Serialization};
-use super::{IGNORED, VerifyOptions, hashing, names};
-use crate::contents::{Contents, ContentsError, SINGLE_FILE, hex};
+use super::{VerifyOptions, hashing, names};
+use crate::contents::{Contents, ContentsError, REPOSITORY_FILES, SINGLE_FILE, hex};
 use crate::error::VerifyError;
 
 /// Which of the files that are here are signed.
@@ -25,7 +25,7 @@ pub(super) fn compare(
 ) -> Result<Compared, VerifyError> {
     let paths = contents.paths();
     let ignored = |path: &str| {
-        let all = IGNORED.into_iter().chain(strs(&manifest.ignore_paths)).chain(strs(&options.ignore_paths));
+        let all = REPOSITORY_FILES.into_iter().chain(strs(&manifest.ignore_paths)).chain(strs(&options.ignore_paths));
         names::is_ignored(path, all)
     };
     let mut signed = Signed::new();

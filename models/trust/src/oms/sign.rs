@@ -3,12 +3,13 @@
 use serde_json::{Value, json};
 
 use super::manifest::root_digest;
-use super::{IGNORED, PREDICATE_TYPE, RESOURCES_MAX, Resource, hashing, names};
+use super::{PREDICATE_TYPE, RESOURCES_MAX, Resource, hashing, names};
 use crate::bundle::{self, CHAIN_MAX, Material};
 use crate::certificate::{Certificate, CertificateError};
-use crate::contents::{Contents, ContentsError, HashAlgorithm, hex};
+use crate::contents::{Contents, ContentsError, HashAlgorithm, REPOSITORY_FILES, hex};
 use crate::dsse::{self, STATEMENT_TYPE};
 use crate::keys::{KeyError, SigningKey};
+use crate::plain::Plain;
 
 /// The reference tool's size of a shard, in bytes.
 pub const SHARD_BYTES_DEFAULT: u64 = 1_000_000_000;
@@ -50,7 +51,7 @@ pub enum SignError {
         max: usize,
     },
     /// A file whose name no verifier would accept.
-    #[error("`{path}` cannot be signed: {why}")]
+    #[error("`{}` cannot be signed: {why}", Plain(path))]
     Name {
         /// The file.
         path: String,
@@ -58,7 +59,7 @@ pub enum SignError {
         why: &'static str,
     },
     /// A link, and links are not allowed.
-    #[error("`{0}` is a symbolic link; allow links, or ignore it")]
+    #[error("`{}` is a symbolic link; allow links, or ignore it", Plain(.0))]
     Symlink(String),
     /// Shards without size.
     #[error("shards of zero bytes cover nothing")]
@@ -149,7 +150,7 @@ fn normalize(options: &SignOptions) -> Result<SignOptions, SignError> {
     if options.hash == HashAlgorithm::Blake3 {
         options.shard_bytes = None;
     }
-    options.ignore_paths.extend(IGNORED.map(str::to_owned));
+    options.ignore_paths.extend(REPOSITORY_FILES.map(str::to_owned));
     options.ignore_paths.sort();
     options.ignore_paths.dedup();
     Ok(options)

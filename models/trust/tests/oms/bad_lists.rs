@@ -30,10 +30,17 @@ fn names_that_lead_out_of_the_model_are_refused() {
         ("a\0b", "it contains a NUL or a backslash"),
     ] {
         let refusal = judge(&[resource(name, &sha256(b""))], by_files());
-        assert_eq!(refusal, format!("the signature lists `{name}`, which cannot be a file of a model: {why}"));
+        let shown = name.replace('\0', "\\0");
+        assert_eq!(refusal, format!("the signature lists `{shown}`, which cannot be a file of a model: {why}"));
     }
     let long = "a".repeat(5000);
     assert!(judge(&[resource(&long, &sha256(b""))], by_files()).ends_with("it is too long"));
+}
+
+#[test]
+fn names_that_terminals_would_obey_are_shown_harmlessly() {
+    let refusal = judge(&[resource("\x1b[2J\r", &sha256(b""))], by_files());
+    assert_eq!(refusal, "`\\u{1b}[2J\\r` is signed, but missing from the model");
 }
 
 #[test]

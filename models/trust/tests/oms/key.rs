@@ -172,6 +172,7 @@ fn a_folder_is_its_files_and_a_file_is_a_model_of_its_own() {
     write(&model, folder.path());
     std::fs::create_dir_all(folder.path().join(".git/objects")).unwrap();
     std::fs::write(folder.path().join(".git/objects/x"), "x").unwrap();
+    let _socket = std::os::unix::net::UnixListener::bind(folder.path().join(".git/socket")).unwrap();
     let contents = Folder::open(folder.path()).unwrap();
     let bundle = oms::sign_with_key(&contents, &contents.name(), &key, &SignOptions::default()).unwrap();
     let verdict = verify(&bundle, &model, &trusts(&key)).unwrap();

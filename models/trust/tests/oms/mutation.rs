@@ -28,7 +28,7 @@ static BUNDLES: LazyLock<Vec<(String, headland_trust::Authority)>> = LazyLock::n
 });
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn mutated_bundles_do_not_panic_and_sign_nothing_new(
