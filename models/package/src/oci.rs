@@ -5,6 +5,7 @@
 //! [ModelPack](https://github.com/modelpack/model-spec) specification, signatures the sigstore bundle over a referrer.
 
 mod app;
+mod descriptor;
 mod json;
 mod manifest;
 mod model;
@@ -13,8 +14,9 @@ mod paths;
 mod signature;
 
 pub use app::{AppFiles, app_files, pack_app};
+pub use descriptor::Descriptor;
 pub use json::JSON_DEPTH_MAX;
-pub use manifest::{ArtifactKind, Descriptor, Document, Index, Manifest, ManifestError};
+pub use manifest::{ArtifactKind, Document, Index, Manifest, ManifestError};
 pub use model::{model_files, pack_model};
 pub use names::{RepositoryKind, app_repository, model_repository, repository_kind};
 pub use paths::{PATH_BYTES_MAX, PATH_DEPTH_MAX, PathProblem, check_path};

@@ -31,6 +31,7 @@ use tokio::sync::Semaphore;
 
 use crate::store::{Store, StoreError};
 use failure::Failure;
+use intake::Incoming;
 use route::Route;
 
 pub use gate::{Content, Gatekeeper, ManifestPut, OpenGate, Refusal};
@@ -97,6 +98,7 @@ async fn dispatch(
     path: Result<Path<String>, PathRejection>,
     request: Request,
 ) -> Result<Response, Failure> {
+    let request = request.map(Incoming::new);
     let Ok(Path(path)) = path else { return Err(Failure::no_route()) };
     let route = route::parse(&path)?;
     let method = request.method().clone();
@@ -106,9 +108,8 @@ async fn dispatch(
         (Route::Referrers(repository, digest), &Method::GET) => {
             listings::referrers(&shared, repository, digest?, request.uri()).await
         }
-        (Route::Blob(repository, digest), &Method::GET | &Method::HEAD) => {
-            blobs::get(&shared, repository, digest?, request).await
-        }
+        (Route::Blob(repository, digest), &Method::GET) => blobs::get(&shared, repository, digest?, request).await,
+        (Route::Blob(repository, digest), &Method::HEAD) => blobs::head(&shared, repository, digest?).await,
         (Route::Blob(repository, digest), &Method::DELETE) => blobs::delete(&shared, repository, digest?).await,
         (Route::Uploads(repository), &Method::POST) => uploads::begin(&shared, repository, request).await,
         (Route::Upload(repository, id), &Method::GET) => uploads::status(&shared, repository, id?).await,

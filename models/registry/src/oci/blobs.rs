@@ -5,25 +5,34 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::extract::Request;
 use axum::response::Response;
 use bytes::Bytes;
 use futures_util::stream;
 use headland_package::Sha256Digest;
-use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Request, StatusCode, header};
 
 use super::failure::{Failure, Why};
+use super::intake::Incoming;
 use super::limits::READ_BYTES;
 use super::range::{Part, requested};
 use super::{DIGEST_HEADER, Shared, empty, header_value, stored};
 use crate::store::{Blob, Repository, StoreError};
 
-/// `GET` and `HEAD` of a blob.
+/// `HEAD` of a blob. Who asks is about to rely on it, and so the store keeps it for a while.
+pub(super) async fn head(shared: &Shared, repository: Repository, digest: Sha256Digest) -> Result<Response, Failure> {
+    let size = stored(&shared.registry.store, move |store| {
+        store.has_blob(&repository, digest)?.ok_or(StoreError::BlobUnknown { repository, digest })
+    })
+    .await?;
+    Ok(with_length(described(empty(StatusCode::OK), digest), size))
+}
+
+/// `GET` of a blob, or of a part of it.
 pub(super) async fn get(
     shared: &Shared,
     repository: Repository,
     digest: Sha256Digest,
-    request: Request,
+    request: Request<Incoming>,
 ) -> Result<Response, Failure> {
     let blob = stored(&shared.registry.store, move |store| {
         store.blob(&repository, digest)?.ok_or(StoreError::BlobUnknown { repository, digest })
@@ -44,19 +53,21 @@ pub(super) async fn get(
             .with_header(header::CONTENT_RANGE, header_value(format!("bytes */{size}"))));
         }
     };
-    let mut response = described(empty(status), digest);
+    let mut response = with_length(described(empty(status), digest), bytes.end - bytes.start);
+    if status == StatusCode::PARTIAL_CONTENT {
+        let range = format!("bytes {}-{}/{size}", bytes.start, bytes.end - 1);
+        response.headers_mut().insert(header::CONTENT_RANGE, header_value(range));
+    }
+    *response.body_mut() = streamed(blob, bytes);
+    Ok(response)
+}
+
+fn with_length(mut response: Response, bytes: u64) -> Response {
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
     headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
-    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(bytes.end - bytes.start));
-    if status == StatusCode::PARTIAL_CONTENT {
-        let range = format!("bytes {}-{}/{size}", bytes.start, bytes.end - 1);
-        headers.insert(header::CONTENT_RANGE, header_value(range));
-    }
-    if request.method() == Method::GET {
-        *response.body_mut() = streamed(blob, bytes);
-    }
-    Ok(response)
+    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(bytes));
+    response
 }
 
 /// Names content by its digest, which is also the best entity tag there can be.

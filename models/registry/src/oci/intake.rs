@@ -1,19 +1,20 @@
 //! Bodies on their way in: blobs through a bounded channel to the thread that hashes and writes them, manifests into
-//! memory up to their limit. A client that stalls is let go.
+//! memory up to their limit. A client that stalls is let go, and one that is refused hears why before it is cut off.
 
 use std::time::Duration;
 
-use axum::body::Body;
+use axum::body::{Body, HttpBody};
 use bytes::Bytes;
 use headland_package::oci::MANIFEST_BYTES_MAX;
 use http::HeaderMap;
 use http::header::CONTENT_LENGTH;
 use http_body_util::BodyExt;
+use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::time::timeout;
 
 use super::failure::{Failure, Why};
-use super::limits::PIECES_WAITING_MAX;
+use super::limits::{LINGER_MAX, PIECES_WAITING_MAX};
 use crate::store::{StoreError, Upload};
 
 /// What becomes of an upload whose body does not arrive as it should.
@@ -41,6 +42,45 @@ enum Piece {
     End,
 }
 
+/// A request's body. Let go before its end, it is read on for a moment and thrown away: a connection closed while the client
+/// still sends would be reset, and the answer lost that says what was wrong.
+pub(super) struct Incoming(Body);
+
+impl Incoming {
+    pub(super) fn new(body: Body) -> Self {
+        Incoming(body)
+    }
+
+    /// The next piece that is not empty.
+    async fn next(&mut self, idle_max: Duration) -> Result<Option<Bytes>, Failure> {
+        loop {
+            let Ok(frame) = timeout(idle_max, self.0.frame()).await else {
+                let message = format_args!("nothing arrived for {} s", idle_max.as_secs_f32());
+                return Err(Failure::new(Why::BodyStalled, message));
+            };
+            match frame.transpose() {
+                Ok(None) => return Ok(None),
+                Ok(Some(frame)) => match frame.into_data() {
+                    Ok(data) if !data.is_empty() => return Ok(Some(data)),
+                    // Trailers, which mean nothing here.
+                    _ => {}
+                },
+                Err(error) => {
+                    return Err(Failure::new(Why::BodyBroken, format_args!("the request's body broke off: {error}")));
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Incoming {
+    fn drop(&mut self) {
+        let mut body = std::mem::take(&mut self.0);
+        let (false, Ok(runtime)) = (body.is_end_stream(), Handle::try_current()) else { return };
+        runtime.spawn(timeout(LINGER_MAX, async move { while let Some(Ok(_)) = body.frame().await {} }));
+    }
+}
+
 /// How many bytes the client said it sends.
 pub(super) fn declared_length(headers: &HeaderMap) -> Option<u64> {
     headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
@@ -49,7 +89,7 @@ pub(super) fn declared_length(headers: &HeaderMap) -> Option<u64> {
 /// Appends a body to an upload; `expected` is how many bytes it must have.
 pub(super) async fn append(
     upload: Upload,
-    mut body: Body,
+    mut body: Incoming,
     expected: Option<u64>,
     idle_max: Duration,
     permit: OwnedSemaphorePermit,
@@ -88,13 +128,13 @@ fn write(
 }
 
 async fn receive(
-    body: &mut Body,
+    body: &mut Incoming,
     expected: Option<u64>,
     idle_max: Duration,
     pieces: mpsc::Sender<Piece>,
 ) -> Result<(), Failure> {
     let mut left = expected.unwrap_or(u64::MAX);
-    while let Some(piece) = next(body, idle_max).await? {
+    while let Some(piece) = body.next(idle_max).await? {
         left = left.checked_sub(piece.len() as u64).ok_or_else(|| chunk_length("is longer than"))?;
         if pieces.send(Piece::Bytes(piece)).await.is_err() {
             // The writer has failed, and says why.
@@ -114,36 +154,15 @@ fn chunk_length(relation: &str) -> Failure {
     Failure::new(Why::Size, format_args!("the chunk {relation} its `Content-Range` says; {advice}"))
 }
 
-/// The next piece of a body that is not empty.
-async fn next(body: &mut Body, idle_max: Duration) -> Result<Option<Bytes>, Failure> {
-    loop {
-        let Ok(frame) = timeout(idle_max, body.frame()).await else {
-            let message = format_args!("nothing arrived for {} s", idle_max.as_secs_f32());
-            return Err(Failure::new(Why::BodyStalled, message));
-        };
-        match frame.transpose() {
-            Ok(None) => return Ok(None),
-            Ok(Some(frame)) => match frame.into_data() {
-                Ok(data) if !data.is_empty() => return Ok(Some(data)),
-                // Trailers, which mean nothing here.
-                _ => {}
-            },
-            Err(error) => {
-                return Err(Failure::new(Why::BodyBroken, format_args!("the request's body broke off: {error}")));
-            }
-        }
-    }
-}
-
 /// A manifest's body, whole.
-pub(super) async fn manifest(headers: &HeaderMap, mut body: Body, receive_max: Duration) -> Result<Bytes, Failure> {
+pub(super) async fn manifest(headers: &HeaderMap, mut body: Incoming, receive_max: Duration) -> Result<Bytes, Failure> {
     let declared = declared_length(headers).map_or(0, |bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
     if declared > MANIFEST_BYTES_MAX {
         return Err(Failure::manifest_too_large(declared));
     }
     let collect = async {
         let mut bytes = Vec::with_capacity(declared);
-        while let Some(piece) = next(&mut body, receive_max).await? {
+        while let Some(piece) = body.next(receive_max).await? {
             bytes.extend_from_slice(&piece);
             if bytes.len() > MANIFEST_BYTES_MAX {
                 return Err(Failure::manifest_too_large(bytes.len()));

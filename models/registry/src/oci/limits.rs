@@ -11,6 +11,8 @@ pub const UPLOAD_IDLE_MAX: Duration = Duration::from_secs(60);
 /// How long a manifest may take to arrive as a whole.
 pub const MANIFEST_RECEIVE_MAX: Duration = Duration::from_secs(60);
 
+/// How long a refused client's body is read on, so that the client gets to hear the answer.
+pub(super) const LINGER_MAX: Duration = Duration::from_secs(3);
 /// Pieces of an upload that wait for the disk; the client is not read from meanwhile.
 pub(super) const PIECES_WAITING_MAX: usize = 4;
 /// Bytes of a blob read from the disk at a time.

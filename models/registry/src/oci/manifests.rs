@@ -3,7 +3,6 @@
 use std::sync::{Arc, PoisonError};
 
 use axum::body::Body;
-use axum::extract::Request;
 use axum::response::Response;
 use bytes::Bytes;
 use headland_package::oci::{
@@ -11,11 +10,12 @@ use headland_package::oci::{
     model_files, repository_kind, signature_layer,
 };
 use headland_package::{ModelVersion, Sha256Digest};
-use http::{HeaderMap, Method, StatusCode, header};
+use http::{HeaderMap, Method, Request, StatusCode, header};
 
 use super::blobs::{described, is_known};
 use super::failure::{Failure, Why, missing};
 use super::gate::{Content, ManifestPut};
+use super::intake::Incoming;
 use super::{SUBJECT_HEADER, Shared, blocking, empty, header_value, intake, stored};
 use crate::store::{Reference, Repository, Store, StoreError};
 
@@ -24,7 +24,7 @@ pub(super) async fn get(
     shared: &Shared,
     repository: Repository,
     reference: &str,
-    request: Request,
+    request: Request<Incoming>,
 ) -> Result<Response, Failure> {
     let reference = existing(reference)?;
     let manifest = stored(&shared.registry.store, move |store| {
@@ -66,7 +66,7 @@ pub(super) async fn put(
     shared: &Arc<Shared>,
     repository: Repository,
     reference: &str,
-    request: Request,
+    request: Request<Incoming>,
 ) -> Result<Response, Failure> {
     let reference = parse(reference, Why::Name)?;
     let limits = shared.registry.limits;
@@ -76,7 +76,7 @@ pub(super) async fn put(
     let media_type = media_type(&head.headers)?;
     let bytes = intake::manifest(&head.headers, body, limits.manifest_receive_max).await?;
     let shared = shared.clone();
-    blocking(move || Incoming { repository, reference, media_type, bytes }.admit(&shared)).await
+    blocking(move || Arrived { repository, reference, media_type, bytes }.admit(&shared)).await
 }
 
 /// A reference to something that should be there.
@@ -106,14 +106,14 @@ fn media_type(headers: &HeaderMap) -> Result<String, Failure> {
 }
 
 /// A manifest that has arrived.
-struct Incoming {
+struct Arrived {
     repository: Repository,
     reference: Reference,
     media_type: String,
     bytes: Bytes,
 }
 
-impl Incoming {
+impl Arrived {
     /// From cheap to dear: what it is, whether its version is free, whether it may be there, whether its blobs are there.
     /// So a client may send the manifest first, and learn what is wrong, or which blobs to send, before it sends them.
     fn admit(self, shared: &Shared) -> Result<Response, Failure> {
@@ -123,7 +123,7 @@ impl Incoming {
         self.check_place(&document)?;
         self.check_version(store, digest)?;
         let content = self.content(store, &document)?;
-        let Incoming { repository, reference, media_type, bytes } = &self;
+        let Arrived { repository, reference, media_type, bytes } = &self;
         shared.registry.gatekeeper.judge(&ManifestPut { repository, reference, media_type, digest, bytes, content })?;
         self.check_blobs(store, &document)?;
 

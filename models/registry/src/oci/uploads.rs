@@ -1,19 +1,22 @@
 //! Uploads of blobs: whole in one request, or begun, continued and finished in several.
 
-use axum::extract::Request;
 use axum::response::Response;
 use headland_package::Sha256Digest;
-use http::{HeaderMap, StatusCode, header};
+use http::{HeaderMap, Request, StatusCode, header};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::blobs::described;
 use super::failure::{Failure, Why};
-use super::intake::{self, Unfinished, declared_length};
+use super::intake::{self, Incoming, Unfinished, declared_length};
 use super::{Shared, UPLOAD_HEADER, blocking, empty, header_value, query, range, route, stored};
 use crate::store::{BlobInfo, Repository, Upload, UploadId};
 
 /// `POST .../blobs/uploads/`: mounts a blob of another repository, takes a whole blob, or opens a session.
-pub(super) async fn begin(shared: &Shared, repository: Repository, request: Request) -> Result<Response, Failure> {
+pub(super) async fn begin(
+    shared: &Shared,
+    repository: Repository,
+    request: Request<Incoming>,
+) -> Result<Response, Failure> {
     let query: query::Begin = query::read(request.uri())?;
     if let (Some(digest), Some(from)) = (&query.mount, &query.from) {
         let (digest, from) = (route::parse_digest(digest)?, from.parse().map_err(Failure::name)?);
@@ -46,7 +49,7 @@ pub(super) async fn append(
     shared: &Shared,
     repository: Repository,
     id: UploadId,
-    request: Request,
+    request: Request<Incoming>,
 ) -> Result<Response, Failure> {
     let permit = shared.upload_permit()?;
     let upload = resume(shared, &repository, &id).await?;
@@ -59,7 +62,7 @@ pub(super) async fn finish(
     shared: &Shared,
     repository: Repository,
     id: UploadId,
-    request: Request,
+    request: Request<Incoming>,
 ) -> Result<Response, Failure> {
     let query: query::Finish = query::read(request.uri())?;
     let digest =
@@ -94,7 +97,7 @@ async fn receive(
     shared: &Shared,
     repository: &Repository,
     mut upload: Upload,
-    request: Request,
+    request: Request<Incoming>,
     permit: OwnedSemaphorePermit,
     unfinished: Unfinished,
 ) -> Result<Upload, Failure> {

@@ -2,6 +2,7 @@
 
 use super::super::{ANNOTATIONS_MAX, LAYERS_MAX};
 use super::*;
+use crate::Sha256Digest;
 
 fn digest() -> Sha256Digest {
     Sha256Digest::of(b"x")
