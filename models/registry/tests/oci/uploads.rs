@@ -8,6 +8,7 @@ use futures_util::stream::{self, StreamExt};
 use headland_package::Sha256Digest;
 use headland_registry::oci::OpenGate;
 use http::{Method, StatusCode, header};
+use tokio::sync::oneshot;
 
 use super::registry::{Answer, TestRegistry, request};
 
@@ -107,7 +108,7 @@ async fn a_client_that_stalls_is_let_go_and_may_continue() {
 async fn a_client_that_goes_away_leaves_its_session_free() {
     let registry = TestRegistry::with(OpenGate, |limits, _| limits.uploads_running_max = 1);
     let location = begun(&registry).await;
-    let (reading, is_read) = tokio::sync::oneshot::channel();
+    let (reading, is_read) = oneshot::channel();
     let endless = stream::once(async move {
         let _ = reading.send(());
         std::future::pending::<std::io::Result<Bytes>>().await
@@ -128,39 +129,43 @@ async fn a_client_that_goes_away_leaves_its_session_free() {
 async fn one_upload_too_many_is_told_to_come_back() {
     let registry = TestRegistry::with(OpenGate, |limits, _| limits.uploads_running_max = 1);
     let (first, second) = (begun(&registry).await, begun(&registry).await);
-    let (sender, receiver) = ends_when_told();
-    let running = registry.call(Method::PATCH, &first, receiver);
+    let (is_read, end, body) = ends_when_told();
+    let running = registry.call(Method::PATCH, &first, body);
     let refused = async {
+        is_read.await.unwrap();
         let answer = registry.call(Method::PATCH, &second, "x").await;
         answer.assert_failure("429 TOOMANYREQUESTS", "1 uploads are running already");
         assert_eq!(answer.header("retry-after"), "1");
-        drop(sender);
+        drop(end);
     };
     let (running, ()) = tokio::join!(running, refused);
     assert_eq!(running.status, StatusCode::ACCEPTED);
     assert_eq!(registry.call(Method::PATCH, &second, "x").await.status, StatusCode::ACCEPTED);
 }
 
-/// A body that ends when the sender is dropped.
-fn ends_when_told() -> (tokio::sync::oneshot::Sender<()>, Body) {
-    let (sender, receiver) = tokio::sync::oneshot::channel::<()>();
-    let ends = stream::once(async move {
-        let _ = receiver.await;
+/// A body of one `x`, which says when it is first read, and ends when told.
+fn ends_when_told() -> (oneshot::Receiver<()>, oneshot::Sender<()>, Body) {
+    let (reading, is_read) = oneshot::channel();
+    let (end, ended) = oneshot::channel::<()>();
+    let body = stream::once(async move {
+        let _ = reading.send(());
+        let _ = ended.await;
         Ok::<_, std::io::Error>(Bytes::from("x"))
     });
-    (sender, Body::from_stream(ends))
+    (is_read, end, Body::from_stream(body))
 }
 
 #[tokio::test]
 async fn two_writers_of_one_session_exclude_each_other() {
     let registry = TestRegistry::new();
     let location = begun(&registry).await;
-    let (sender, body) = ends_when_told();
+    let (is_read, end, body) = ends_when_told();
     let running = registry.call(Method::PATCH, &location, body);
     let refused = async {
+        is_read.await.unwrap();
         let answer = registry.call(Method::PATCH, &location, "y").await;
         answer.assert_failure("409 BLOB_UPLOAD_INVALID", "is being written by another request");
-        drop(sender);
+        drop(end);
     };
     let (running, ()) = tokio::join!(running, refused);
     assert_eq!(running.status, StatusCode::ACCEPTED);
