@@ -8,6 +8,10 @@ import gateway as support
 CURVES = ["prime256v1", "secp384r1", "secp521r1"]
 # Signatures that the reference tool made.
 DATA = support.ROOT / "models/trust/test-data/oms"
+# A keyless one over the same model, and the sigstore instance that vouches for it.
+KEYLESS = support.ROOT / "test-data/signing/keyless.sig"
+TRUSTED_ROOT = support.ROOT / "test-data/signing/trusted_root.json"
+SIGNER, PROVIDER = "signer@acme.example", "https://accounts.acme.example"
 
 
 def openssl(*arguments):

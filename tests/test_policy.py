@@ -7,7 +7,7 @@ import shutil
 import pytest
 
 import gateway as support
-from pki import DATA, make_certificate, make_key
+from pki import DATA, KEYLESS, PROVIDER, SIGNER, TRUSTED_ROOT, make_certificate, make_key
 
 PAGE = (support.ROOT / "docs/policy.md").read_text()
 TRUST = support.ROOT / "models/trust/tests/policy/keys"
@@ -178,6 +178,25 @@ def test_a_certificate_counts_under_its_root_and_name(tmp_path, policy, model):
     )
     assert "signed by CN=Release,O=Acme" in decision(0, policy(trusting("CN=Release,O=Acme")), model)[0]
     assert "is not the subject that is trusted here" in decision(1, policy(trusting("CN=Other,O=Acme")), model)[0]
+
+
+@pytest.mark.parametrize(
+    ("identity", "status"),
+    [
+        (f'issuer = "{PROVIDER}", subject = "{SIGNER}"', 0),
+        (f'issuer = "{PROVIDER}", subject_regex = ".*@acme\\\\.example"', 0),
+        (f'issuer = "{PROVIDER}", subject_regex = "acme"', 1),
+        (f'issuer = "https://elsewhere.example", subject = "{SIGNER}"', 1),
+    ],
+    ids=["exact", "by pattern", "part of a name", "another provider"],
+)
+def test_a_keyless_signature_counts_for_whom_the_rule_names(tmp_path, identity, status):
+    (tmp_path / "policy.toml").write_text(
+        'version = 1\n[[rule]]\nname = "all"\nartifact = "**"\n[[rule.authority]]\n'
+        f'keyless = {{ identities = [{{ {identity} }}], trusted_root = "{TRUSTED_ROOT}" }}\n'
+    )
+    text, _ = decision(status, tmp_path / "policy.toml", DATA / "model", "--signature", KEYLESS)
+    assert (f"signed by {SIGNER} (as known to {PROVIDER})" if status == 0 else "whom no trusted identity matches") in text
 
 
 def test_an_app_is_judged_by_its_manifest_and_version(tmp_path, policy, keys):

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import gateway as support
-from pki import CURVES, DATA, make_certificate, make_key, openssl
+from pki import CURVES, DATA, KEYLESS, PROVIDER, SIGNER, TRUSTED_ROOT, make_certificate, make_key, openssl
 from walk import Shell, sections
 
 TOOL = Path(sys.executable).with_name("model_signing")
@@ -229,6 +229,22 @@ def test_an_expired_certificate_does_not_count(tmp_path):
     signature, root = DATA / "certificate-expired.sig", DATA / "root.pem"
     said = refused(DATA / "model", "--signature", signature, "--certificate-chain", root)
     assert "expired on " in said and "with a certificate that is valid" in said
+
+
+def test_an_identity_counts_as_its_instance_knows_it(tmp_path):
+    def arguments(who=SIGNER, provider=PROVIDER):
+        return [DATA / "model", "--signature", KEYLESS, "--identity", who, "--identity-provider", provider]
+
+    result = verify(*arguments(), "--trusted-root", TRUSTED_ROOT)
+    assert result.returncode == 0 and f"is signed by {SIGNER} (as known to {PROVIDER})" in result.stdout, result
+    for other in (arguments(who="signer@acme.example.org"), arguments(provider=f"{PROVIDER}/")):
+        assert "whom no trusted identity matches" in refused(*other, "--trusted-root", TRUSTED_ROOT)
+    # The public instance has never heard of it.
+    assert "does not verify against the trusted root" in refused(*arguments())
+    changed = tmp_path / "model"
+    shutil.copytree(DATA / "model", changed)
+    (changed / "config.json").write_text("[]")
+    assert "`config.json` is not the file that was signed" in refused(changed, *arguments()[1:], "--trusted-root", TRUSTED_ROOT)
 
 
 # Keys, paths and options that make no sense.
