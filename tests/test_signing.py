@@ -389,6 +389,7 @@ class Reader:
 
     def follow(self, step):
         if "headland up" not in step.commands:
+            step.commands = step.commands.replace("localhost:8080", f"127.0.0.1:{self.port}")
             return self.shell.do(step)
         with (self.folder / "gateway.log").open("wb") as log:
             commands = step.commands.replace("headland up", "exec headland up")

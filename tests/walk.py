@@ -51,5 +51,6 @@ class Shell:
         said = process.communicate(timeout=BLOCK_SECONDS_MAX)[0]
         assert process.returncode == step.status, f"{step.commands}ended with {process.returncode}, not {step.status}:\n{said}"
         if step.says is not None:
-            pattern = re.escape(step.says.strip()).replace("…", "(?s:.*?)")
-            assert re.fullmatch(pattern, said.strip()), f"{step.commands}said:\n{said}\nand not:\n{step.says}"
+            # What comes before, such as progress, the page leaves out.
+            pattern = "(?m:^)" + re.escape(step.says.strip()).replace("…", "(?s:.*?)") + r"\Z"
+            assert re.search(pattern, said.strip()), f"{step.commands}said:\n{said}\nand not:\n{step.says}"

@@ -1,4 +1,4 @@
-//! `headland policy`: what a trust policy says, and what it would decide.
+//! `headland policy`: what a trust policy says, what it would decide, and having a gateway read it again.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -11,10 +11,11 @@ use headland_package::oci::SIGNATURE_BYTES_MAX;
 use headland_package::{ModelName, folder, strict_toml};
 use headland_trust::policy::{Stated, Verdict};
 use headland_trust::{Artifact, Decision, Policy};
+use ureq::http::Method;
 
 use crate::app_package::AppPackage;
-use crate::args::TestPolicy;
-use crate::client::print;
+use crate::args::{Target, TestPolicy};
+use crate::client::{Gateway, items, print, text};
 use crate::signing::{model_signature, read_small};
 
 /// The exit status when nothing could be decided, as for a command line that makes no sense.
@@ -38,6 +39,17 @@ pub fn test(options: &TestPolicy) -> ExitCode {
             ExitCode::from(NOT_JUDGED)
         }
     }
+}
+
+/// `headland policy reload`.
+pub fn reload(target: &Target) -> Result<()> {
+    let answer = Gateway::open(target)?.send(Method::POST, "/admin/v1/policy/reload", None)?;
+    print(target.json, &answer, |answer| {
+        let unloaded =
+            items(&answer["unloaded"]).map(|one| format!("unloaded {}: {}\n", text(one, "model"), text(one, "reason")));
+        let unloaded: String = unloaded.collect();
+        format!("the gateway has read its policy again\n{unloaded}")
+    })
 }
 
 fn say(decision: Decision, as_json: bool) -> Result<Verdict> {

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use clap::Subcommand;
 use headland_package::ModelVersion;
 
+use super::Target;
+
 #[derive(Subcommand)]
 pub enum PolicyCommand {
     /// Check a trust policy, and say in plain words what it means
@@ -20,6 +22,11 @@ pub enum PolicyCommand {
     },
     /// Say whether a policy would admit a model or an app, by which rule, and why
     Test(TestPolicy),
+    /// Have a gateway read its policy again now, and hear what it unloaded or why the file cannot be used
+    #[command(after_help = "Example:
+  headland policy reload
+      a gateway also notices by itself, within a second, when the file changes")]
+    Reload(Target),
 }
 
 /// Options of `headland policy test`.
