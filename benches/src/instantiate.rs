@@ -6,8 +6,8 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 use headland_batcher::ModelTable;
-use headland_guest_host::{Apps, GuestEngine, PoolOptions};
-use headland_package::AppManifest;
+use headland_guest_host::{AppSource, Apps, GuestEngine, PoolOptions};
+use headland_trust::Verified;
 
 use crate::Setup;
 use crate::report::{Report, Section, percentile};
@@ -17,9 +17,10 @@ const INSTANCES: usize = 20_000;
 pub async fn measure(setup: &Setup, report: &mut Report) -> Result<()> {
     let data = tempfile::tempdir()?;
     let engine = GuestEngine::new(PoolOptions::default()).map_err(|error| anyhow::anyhow!("{error:#}"))?;
-    let manifest = AppManifest::read(Path::new("guest-examples/fixtures/headland.app.toml"))?;
+    let fixtures = AppSource::open(Path::new("guest-examples/fixtures/headland.app.toml"))?;
     let models = Arc::new(ModelTable::default());
-    let apps = Apps::deploy(&engine, &models, vec![manifest], &data.path().join("components"))?;
+    let apps = Apps::new(&engine, &models, &data.path().join("components"))?;
+    apps.put(apps.prepare(Verified::named_by_operator(fixtures, "the benchmark"))?)?;
     let hello = apps.route(None, "/fixtures/hello").context("the hello fixture")?;
     let mut section = Section::new("(b) instance: store, instantiate, drop", "microseconds, less is better");
     for _ in 0..setup.rounds {

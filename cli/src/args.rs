@@ -1,16 +1,31 @@
-//! The command line.
+//! The command line. Larger groups of commands have a file each.
+
+mod app;
+mod gateway;
+mod model;
+mod policy;
+mod signing;
+mod token;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
+pub use app::{AppCommand, DeployApp, PushApp};
+pub use gateway::Target;
+pub use model::{ModelCommand, PullModel, PushModel};
+pub use policy::{PolicyCommand, TestPolicy};
+pub use signing::{HashName, MethodName, SignApp, SignModel, VerifyModel};
+pub use token::{TokenCommand, TokenPlace};
+
 /// An edge AI inference gateway: Wasm apps over native inference.
 #[derive(Parser)]
-#[command(version, propagate_version = true, max_term_width = 100)]
+#[command(version, max_term_width = 100)]
 #[command(after_help = "Examples:
   headland up --model digits=models/digits --app guest-examples/rust/digits/headland.app.toml
   headland up --config headland.toml
+  headland model push ./digits
   headland model list
   headland completions bash > /etc/bash_completion.d/headland")]
 pub struct Args {
@@ -22,12 +37,18 @@ pub struct Args {
 pub enum Command {
     /// Load models, deploy apps, and serve them
     Up(Box<UpOptions>),
-    /// Look at the models of a running gateway
+    /// Sign, verify, push and pull models, and manage those of a running gateway
     #[command(subcommand)]
     Model(ModelCommand),
-    /// Look at the apps of a running gateway, or check a manifest
+    /// Check, sign, push and deploy apps, and manage those of a running gateway
     #[command(subcommand)]
     App(AppCommand),
+    /// Check and try out the trust policy: whose signature counts for what
+    #[command(subcommand)]
+    Policy(PolicyCommand),
+    /// Make, list and revoke tokens for the admin plane
+    #[command(subcommand)]
+    Token(TokenCommand),
     /// Print a shell completion script
     Completions {
         /// The shell to complete for
@@ -59,6 +80,12 @@ pub struct UpOptions {
     /// Keep caches and state here [default: ~/.local/share/headland]
     #[arg(long, value_name = "DIR", env = "HEADLAND_DATA_DIR")]
     pub data_dir: Option<PathBuf>,
+    /// Admit only what this trust policy admits: models and apps that are pushed, and those named here too
+    #[arg(long, value_name = "FILE", env = "HEADLAND_POLICY")]
+    pub policy: Option<PathBuf>,
+    /// Where this gateway stands, for policies that name regions
+    #[arg(long, value_name = "REGION", env = "HEADLAND_REGION")]
+    pub region: Option<String>,
     /// Load the model in DIR, under NAME or else its own or the folder's name; may be repeated
     #[arg(long = "model", value_name = "[NAME=]DIR")]
     pub models: Vec<String>,
@@ -80,46 +107,4 @@ pub enum LogFormat {
     Text,
     /// One JSON object a line
     Json,
-}
-
-#[derive(Subcommand)]
-pub enum ModelCommand {
-    /// List the loaded models
-    List(Target),
-    /// Show one model: signature, device, memory, counters
-    Show {
-        /// Name of the model
-        name: String,
-        #[command(flatten)]
-        target: Target,
-    },
-}
-
-#[derive(Subcommand)]
-pub enum AppCommand {
-    /// List the deployed apps and their routes
-    List(Target),
-    /// Show one app: routes, what it may use, limits
-    Show {
-        /// Name of the app
-        name: String,
-        #[command(flatten)]
-        target: Target,
-    },
-    /// Check a manifest without deploying it
-    Check {
-        /// The headland.app.toml
-        manifest: PathBuf,
-    },
-}
-
-/// Which gateway to ask, and how to print.
-#[derive(clap::Args)]
-pub struct Target {
-    /// Admin address of the gateway
-    #[arg(long, value_name = "URL", env = "HEADLAND_SERVER", default_value = "http://127.0.0.1:8081")]
-    pub server: String,
-    /// Print JSON
-    #[arg(long)]
-    pub json: bool,
 }

@@ -1,175 +1,123 @@
-//! Commands that ask a running gateway: a thin reader of the admin plane's JSON.
+//! Commands that ask a running gateway: a thin client of the admin plane.
+//!
+//! [`Gateway`] is the JSON API; what is pushed and pulled goes through `transfer`. Both send the token that `token` chooses.
 
-use anyhow::{Context, Result, bail};
+pub mod models;
+mod print;
+mod server;
+mod token;
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow};
 use serde_json::Value;
+use ureq::Agent;
+use ureq::http::{Method, Request, StatusCode};
 
 use crate::args::Target;
 
+pub use print::{items, outline, print, short_digest, size, table, text};
+pub use server::Server;
+pub use token::{of_source as token_of_source, of_target as token_of_target};
+
 /// The longest answer that is read, in bytes.
 const ANSWER_BYTES_MAX: u64 = 16 << 20;
-const TIMEOUT: std::time::Duration = std::time::Duration::from_secs(30);
+/// How long a command waits for its answer. Loading a model may take minutes.
+const TIMEOUT: Duration = Duration::from_secs(600);
+/// How long to wait for a connection.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// `headland model list`.
-pub fn list_models(target: &Target) -> Result<()> {
-    let models = get(target, "/admin/v1/models")?;
-    print(target, &models, |models| {
-        let rows = items(&models["models"]).map(|model| {
-            let digest = text(model, "digest");
-            [
-                text(model, "name"),
-                text(model, "version"),
-                text(model, "backend"),
-                text(model, "device"),
-                mebibytes(model),
-                digest.chars().take("sha256:".len() + 12).collect(),
-            ]
-        });
-        table(["NAME", "VERSION", "BACKEND", "DEVICE", "MEMORY", "DIGEST"], rows)
-    })
+/// A gateway's admin plane.
+pub struct Gateway {
+    agent: Agent,
+    server: Server,
+    token: Option<String>,
 }
 
-/// `headland model show`.
-pub fn show_model(name: &str, target: &Target) -> Result<()> {
-    let model = get(target, &format!("/admin/v1/models/{name}"))?;
-    print(target, &model, outline)
-}
-
-/// `headland app list`.
-pub fn list_apps(target: &Target) -> Result<()> {
-    let apps = get(target, "/admin/v1/apps")?;
-    print(target, &apps, |apps| {
-        let rows = items(&apps["apps"]).flat_map(|app| {
-            items(&app["routes"]).map(move |route| {
-                let host = route["host"].as_str().unwrap_or("any").to_owned();
-                [text(app, "name"), host, text(route, "path"), text(route, "weight"), text(app, "requests")]
-            })
-        });
-        table(["APP", "HOST", "PATH", "WEIGHT", "REQUESTS"], rows)
-    })
-}
-
-/// `headland app show`.
-pub fn show_app(name: &str, target: &Target) -> Result<()> {
-    let app = get(target, &format!("/admin/v1/apps/{name}"))?;
-    print(target, &app, outline)
-}
-
-fn get(target: &Target, path: &str) -> Result<Value> {
-    let url = format!("{}{path}", target.server.trim_end_matches('/'));
-    let agent: ureq::Agent =
-        ureq::Agent::config_builder().http_status_as_error(false).timeout_global(Some(TIMEOUT)).build().into();
-    let mut response = agent.get(&url).call().with_context(|| {
-        format!("no gateway answers at {}; is `headland up` running, and is --server right?", target.server)
-    })?;
-    let status = response.status();
-    let body =
-        response.body_mut().with_config().limit(ANSWER_BYTES_MAX).read_to_string().context("reading the answer")?;
-    let answer: Value =
-        serde_json::from_str(&body).with_context(|| format!("{url} did not answer JSON; is it the admin address?"))?;
-    if !status.is_success() {
-        bail!("{}", answer["detail"].as_str().unwrap_or(status.as_str()));
+impl Gateway {
+    /// The gateway that `target` names. Asks nothing yet.
+    pub fn open(target: &Target) -> Result<Self> {
+        let server = Server::parse(&target.server)?;
+        let token = token_of_target(&server, target)?;
+        let config = Agent::config_builder()
+            .http_status_as_error(false)
+            .timeout_connect(Some(CONNECT_TIMEOUT))
+            .timeout_global(Some(TIMEOUT));
+        Ok(Gateway { agent: config.build().into(), server, token })
     }
-    Ok(answer)
-}
 
-fn print(target: &Target, answer: &Value, render: impl Fn(&Value) -> String) -> Result<()> {
-    let text = if target.json { serde_json::to_string_pretty(answer)? + "\n" } else { render(answer) };
-    use std::io::Write;
-    match std::io::stdout().write_all(text.as_bytes()) {
-        // `headland model list | head` is no error.
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
-        result => result.context("writing the answer"),
+    /// What is at `path`.
+    pub fn get(&self, path: &str) -> Result<Value> {
+        self.send(Method::GET, path, None)
     }
-}
 
-fn items(value: &Value) -> impl Iterator<Item = &Value> {
-    value.as_array().into_iter().flatten()
-}
-
-fn text(value: &Value, key: &str) -> String {
-    match &value[key] {
-        Value::String(text) => text.clone(),
-        Value::Null => "-".to_owned(),
-        other => other.to_string(),
-    }
-}
-
-fn mebibytes(model: &Value) -> String {
-    model["memory_bytes"].as_u64().map_or_else(|| "-".to_owned(), |bytes| format!("{} MiB", bytes >> 20))
-}
-
-/// Columns as wide as their widest cell.
-fn table<const N: usize>(head: [&str; N], rows: impl Iterator<Item = [String; N]>) -> String {
-    let mut lines = vec![head.map(str::to_owned)];
-    lines.extend(rows);
-    let widths: Vec<usize> =
-        (0..N).map(|column| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0)).collect();
-    let mut out = String::new();
-    for line in lines {
-        let cells = line.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
-        out.push_str(cells.collect::<Vec<_>>().join("  ").trim_end());
-        out.push('\n');
-    }
-    out
-}
-
-/// One object, key by key; nested values indented below theirs.
-fn outline(value: &Value) -> String {
-    fn walk(value: &Value, indent: usize, out: &mut String) {
-        let pad = "  ".repeat(indent);
-        match value {
-            Value::Object(fields) => {
-                for (key, value) in fields {
-                    match value {
-                        Value::Object(_) | Value::Array(_) => {
-                            out.push_str(&format!("{pad}{key}:\n"));
-                            walk(value, indent + 1, out);
-                        }
-                        _ => out.push_str(&format!("{pad}{key}: {}\n", scalar(value))),
-                    }
-                }
+    /// Sends a request, with a JSON body if there is one, and returns the answer; null when it is empty.
+    pub fn send(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value> {
+        let url = format!("{}{path}", self.server.url());
+        let mut request = Request::builder().method(method).uri(&url);
+        if let Some(token) = &self.token {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
+        let answer = match body {
+            Some(body) => {
+                let request = request.header("content-type", "application/json");
+                self.agent.run(request.body(serde_json::to_vec(body)?)?)
             }
-            Value::Array(items) if items.is_empty() => out.push_str(&format!("{pad}none\n")),
-            Value::Array(items) => {
-                for item in items {
-                    match item {
-                        Value::Object(fields) => {
-                            let line: Vec<String> =
-                                fields.iter().map(|(key, value)| format!("{key} {}", scalar(value))).collect();
-                            out.push_str(&format!("{pad}- {}\n", line.join(", ")));
-                        }
-                        _ => out.push_str(&format!("{pad}- {}\n", scalar(item))),
-                    }
-                }
-            }
-            _ => out.push_str(&format!("{pad}{}\n", scalar(value))),
+            None => self.agent.run(request.body(())?),
+        };
+        let mut answer = answer.with_context(|| nobody(&self.server))?;
+        let status = answer.status();
+        let body = answer.body_mut().with_config().limit(ANSWER_BYTES_MAX).read_to_string();
+        let body = body.context("reading the answer")?;
+        let json: Option<Value> = if body.is_empty() { Some(Value::Null) } else { serde_json::from_str(&body).ok() };
+        match json {
+            Some(json) if status.is_success() => Ok(json),
+            Some(json) => Err(refused(status, &json, self.token.is_some())),
+            None => Err(anyhow!("{url} answered {status}, and not in JSON; is it the admin address?")),
         }
     }
-    fn scalar(value: &Value) -> String {
-        match value {
-            Value::String(text) => text.clone(),
-            Value::Null => "-".to_owned(),
-            other => other.to_string(),
+}
+
+/// What to say when there is no connection.
+pub fn nobody(server: &Server) -> String {
+    format!("no gateway answers at {}; is `headland up` running, and is --server right?", server.url())
+}
+
+/// A refusal in any of the admin plane's shapes, as an error for people.
+pub fn refused(status: StatusCode, answer: &Value, sent_token: bool) -> anyhow::Error {
+    let shapes = [&answer["detail"], &answer["error"], &answer["errors"][0]["message"]];
+    let said = shapes.iter().find_map(|message| message.as_str()).unwrap_or(status.as_str());
+    match status {
+        StatusCode::UNAUTHORIZED if sent_token => {
+            anyhow!("{said}; set HEADLAND_TOKEN to a good token, or --data-dir to the data directory of that gateway")
         }
+        StatusCode::UNAUTHORIZED => anyhow!(
+            "{said}; set HEADLAND_TOKEN, or on the gateway's own machine, as its user, --data-dir to its data directory"
+        ),
+        StatusCode::FORBIDDEN if answer["type"].as_str().is_some_and(|kind| kind.ends_with("/scope-missing")) => {
+            anyhow!("{said}; an administrator makes one that has it with `headland token create --scope`")
+        }
+        _ => anyhow!("{said}"),
     }
-    let mut out = String::new();
-    walk(value, 0, &mut out);
-    out
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
-    fn columns_line_up() {
-        let rows = [["digits".to_owned(), "1".to_owned()], ["m".to_owned(), "10".to_owned()]];
-        assert_eq!(table(["NAME", "V"], rows.into_iter()), "NAME    V\ndigits  1\nm       10\n");
-    }
-
-    #[test]
-    fn an_object_reads_as_an_outline() {
-        let value = serde_json::json!({"name": "x", "inputs": [{"name": "a", "shape": [1, -1]}], "models": []});
-        assert_eq!(outline(&value), "inputs:\n  - name a, shape [1,-1]\nmodels:\n  none\nname: x\n");
+    fn each_shape_of_error_is_read_and_a_missing_token_says_what_to_do() {
+        let said = |status: u16, answer: Value| {
+            format!("{:#}", refused(StatusCode::from_u16(status).unwrap(), &answer, false))
+        };
+        assert_eq!(said(409, json!({"detail": "in use"})), "in use");
+        assert_eq!(said(400, json!({"error": "no such model"})), "no such model");
+        assert_eq!(said(403, json!({"errors": [{"code": "DENIED", "message": "not signed"}]})), "not signed");
+        assert_eq!(said(500, Value::Null), "500");
+        assert!(said(401, json!({"detail": "a token is needed"})).starts_with("a token is needed; set HEADLAND_TOKEN"));
+        let scope = json!({"type": "/errors/scope-missing", "detail": "the token lacks `deploy`"});
+        assert!(said(403, scope).contains("headland token create --scope"));
     }
 }

@@ -1,5 +1,6 @@
 //! `headland.toml` and the command line, made into one checked configuration.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -22,6 +23,14 @@ pub struct Config {
     pub listen: SocketAddr,
     pub admin_listen: SocketAddr,
     pub data_dir: PathBuf,
+    /// The trust policy's file.
+    pub policy: Option<PathBuf>,
+    /// Where this gateway stands.
+    pub region: Option<String>,
+    /// Memory for models by device, in bytes.
+    pub memory: BTreeMap<Device, u64>,
+    /// Disk space for the registry, in bytes.
+    pub registry_quota: Option<u64>,
     pub limits: LimitsConfig,
     pub models: Vec<ModelConfig>,
     pub apps: Vec<PathBuf>,
@@ -68,12 +77,33 @@ struct RawConfig {
     listen: Option<SocketAddr>,
     admin_listen: Option<SocketAddr>,
     data_dir: Option<PathBuf>,
+    region: Option<String>,
+    #[serde(default)]
+    trust: RawTrust,
+    #[serde(default)]
+    memory: BTreeMap<String, ByteSize>,
+    #[serde(default)]
+    registry: RawRegistry,
     #[serde(default)]
     limits: LimitsConfig,
     #[serde(default)]
     model: Vec<ModelConfig>,
     #[serde(default)]
     app: Vec<RawApp>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawTrust {
+    /// The trust policy's file, relative to this one.
+    policy: Option<PathBuf>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawRegistry {
+    /// Disk space it may take.
+    quota: Option<ByteSize>,
 }
 
 #[derive(Deserialize)]
@@ -94,7 +124,7 @@ impl Config {
             Some(path) => (strict_toml::read(path)?, path.parent().unwrap_or(Path::new(".")).to_owned()),
             None => (RawConfig::default(), PathBuf::new()),
         };
-        let RawConfig { listen, admin_listen, data_dir, limits, model, app } = raw;
+        let RawConfig { listen, admin_listen, data_dir, region, trust, memory, registry, limits, model, app } = raw;
         let beside_file = |path: PathBuf| base.join(path);
         let mut models: Vec<ModelConfig> =
             model.into_iter().map(|model| ModelConfig { path: beside_file(model.path), ..model }).collect();
@@ -108,6 +138,10 @@ impl Config {
             listen: options.listen.or(listen).map_or_else(|| DEFAULT_LISTEN.parse(), Ok)?,
             admin_listen: options.admin_listen.or(admin_listen).map_or_else(|| DEFAULT_ADMIN_LISTEN.parse(), Ok)?,
             data_dir: data_dir.map_or_else(default_data_dir, Ok)?,
+            policy: options.policy.clone().or_else(|| trust.policy.map(beside_file)),
+            region: options.region.clone().or(region),
+            memory: memory.into_iter().map(device_memory).collect::<Result<_>>()?,
+            registry_quota: registry.quota.map(|quota| quota.0),
             limits,
             models,
             apps,
@@ -139,6 +173,10 @@ impl Config {
     }
 }
 
+fn device_memory((device, bytes): (String, ByteSize)) -> Result<(Device, u64)> {
+    Ok((device.parse().context("[memory] names a device by `cpu` or `cuda:N`")?, bytes.0))
+}
+
 /// `NAME=DIR` or `DIR`.
 fn model_argument(argument: &str) -> Result<ModelConfig> {
     let (name, path) = match argument.split_once('=') {
@@ -148,7 +186,8 @@ fn model_argument(argument: &str) -> Result<ModelConfig> {
     Ok(ModelConfig { path: path.into(), name, version: None, device: None, instances: None, queue: None })
 }
 
-fn default_data_dir() -> Result<PathBuf> {
+/// Where data is kept unless said otherwise.
+pub fn default_data_dir() -> Result<PathBuf> {
     if let Some(dir) = std::env::var_os("XDG_DATA_HOME").filter(|dir| !dir.is_empty()) {
         return Ok(PathBuf::from(dir).join("headland"));
     }
@@ -162,8 +201,9 @@ fn default_data_dir() -> Result<PathBuf> {
 pub fn check_app(manifest: &Path) -> Result<()> {
     let app = AppManifest::read(manifest)?;
     for route in &app.routes {
-        if !route.component.is_file() {
-            bail!("{}: component {} is not there; build it first", manifest.display(), route.component.display());
+        let component = app.component_file(&route.component);
+        if !component.is_file() {
+            bail!("{}: component {} is not there; build it first", manifest.display(), component.display());
         }
     }
     println!("{}: app `{}` with {} route(s) is fine", manifest.display(), app.name, app.routes.len());

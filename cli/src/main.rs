@@ -1,41 +1,37 @@
 //! The `headland` command: parses, builds, runs.
 
+mod app_package;
+mod apps;
 mod args;
+mod background;
 mod client;
+mod commands;
 mod config;
 mod files;
+mod hub;
 mod logging;
+mod memory;
 mod models;
+mod policy;
+mod pull;
+mod push;
 mod signals;
+mod signing;
+mod tokens;
+mod transfer;
 mod up;
 
 use std::process::ExitCode;
 
-use clap::{CommandFactory, Parser};
+use clap::Parser;
 
-use crate::args::{AppCommand, Args, Command, ModelCommand};
+use crate::args::Args;
 
 fn main() -> ExitCode {
     // SAFETY: the process has one thread so far.
     unsafe { headland_candle::run_each_model_on_one_thread() };
-    let args = Args::parse();
-    let result = match args.command {
-        Command::Up(options) => up::run(*options),
-        Command::Model(ModelCommand::List(target)) => client::list_models(&target),
-        Command::Model(ModelCommand::Show { name, target }) => client::show_model(&name, &target),
-        Command::App(AppCommand::List(target)) => client::list_apps(&target),
-        Command::App(AppCommand::Show { name, target }) => client::show_app(&name, &target),
-        Command::App(AppCommand::Check { manifest }) => config::check_app(&manifest),
-        Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Args::command(), "headland", &mut std::io::stdout());
-            Ok(())
-        }
-    };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("headland: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    commands::run(Args::parse().command).unwrap_or_else(|error| {
+        eprintln!("headland: {error:#}");
+        ExitCode::FAILURE
+    })
 }

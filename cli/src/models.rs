@@ -1,92 +1,123 @@
-//! From a model's folder to a model in the table: look, digest, load, start its threads.
+//! The models an operator names: from a folder to a model in the table. Those that were pushed come by the registry.
 
+use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Arc;
-use std::time::Instant;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Instant, SystemTime};
 
 use anyhow::{Context, Result};
-use headland_batcher::{Model, ModelInfo, ModelOptions, ModelTable};
+use bytes::Bytes;
+use headland_batcher::{Model, ModelTable};
 use headland_candle::CandleBackend;
-use headland_nn_core::{Backend, Device, Executor, NnError};
+use headland_lifecycle::models::budget::Budget;
+use headland_lifecycle::models::build::{Backends, Plan, ServeOptions};
+use headland_nn_core::{Backend, ModelFiles, NnError};
 use headland_onnx::{LibrarySearch, OnnxBackend};
-use headland_package::{Format, ModelName, ModelPackage};
-use headland_text::TextEncoder;
+use headland_package::{Format, ModelName, ModelPackage, ModelVersion, folder};
+use headland_trust::{Artifact, Policy, Verified};
 
 use crate::config::ModelConfig;
 
-/// The backends, each opened when a model first needs it.
-pub struct Backends {
+/// The backends of this binary, each opened when a model first needs it.
+pub struct BuiltIn {
     onnx_library: LibrarySearch,
-    onnx: Option<OnnxBackend>,
-    candle: CandleBackend,
+    onnx: Mutex<Option<OnnxBackend>>,
 }
 
-impl Backends {
+impl BuiltIn {
     /// Backends that look for their libraries in `data_dir` too.
     pub fn new(data_dir: &Path) -> Self {
-        Backends { onnx_library: LibrarySearch::of_process(Some(data_dir)), onnx: None, candle: CandleBackend::new() }
+        BuiltIn { onnx_library: LibrarySearch::of_process(Some(data_dir)), onnx: Mutex::default() }
     }
+}
 
-    /// The backend for `format`.
-    fn for_format(&mut self, format: &Format) -> Result<&dyn Backend, NnError> {
+impl Backends for BuiltIn {
+    fn for_format(&self, format: &Format) -> Result<Arc<dyn Backend>, NnError> {
         match format {
-            Format::HuggingFaceEncoder => Ok(&self.candle),
+            Format::HuggingFaceEncoder => Ok(Arc::new(CandleBackend::new())),
             Format::Onnx(_) => {
-                if self.onnx.is_none() {
-                    self.onnx = Some(OnnxBackend::open(&self.onnx_library)?);
+                let mut opened = self.onnx.lock().unwrap_or_else(PoisonError::into_inner);
+                if let Some(onnx) = &*opened {
+                    return Ok(Arc::new(onnx.clone()));
                 }
-                let onnx = self.onnx.as_ref().ok_or_else(|| NnError::runtime("the ONNX backend did not open"))?;
-                Ok(onnx)
+                let onnx = OnnxBackend::open(&self.onnx_library)?;
+                *opened = Some(onnx.clone());
+                Ok(Arc::new(onnx))
             }
         }
     }
 }
 
-/// Loads the model and puts it into the table. Blocks for as long as loading takes.
-pub fn load(config: &ModelConfig, backends: &mut Backends, table: &ModelTable) -> Result<Arc<Model>> {
-    let started = Instant::now();
-    let package = ModelPackage::open(&config.path)?;
-    let name = name_of(config, &package)?;
-    let loading = || format!("model `{name}` in {}", config.path.display());
-    let device = match (&config.device, &package.device) {
-        (Some(device), _) => *device,
-        (None, Some(device)) => device.parse().with_context(loading)?,
-        (None, None) => Device::Cpu,
-    };
-    let digest = package.digest();
-    let instances = config.instances.unwrap_or(package.instances);
-    let backend = backends.for_format(&package.format).with_context(loading)?;
-    let executors: Vec<Box<dyn Executor>> =
-        (0..instances).map(|_| backend.load(&package.files, device)).collect::<Result<_, _>>().with_context(loading)?;
-    let text = TextEncoder::open(&package.files).with_context(loading)?;
-    let info = ModelInfo {
-        name: name.clone(),
-        version: config.version.clone().or_else(|| package.version.clone()).unwrap_or_default(),
-        digest,
-        backend: backend.name(),
-    };
-    let mut options = ModelOptions::default();
-    if let Some(queue_max) = config.queue {
-        options.queue_max = queue_max;
-    }
-    let model = Arc::new(Model::start(info, executors, text, options).with_context(loading)?);
-    tracing::info!(
-        model = %name,
-        version = %model.info().version,
-        backend = model.info().backend,
-        device = %model.device(),
-        memory_bytes = model.memory_bytes(),
-        took_ms = started.elapsed().as_millis(),
-        "model loaded"
-    );
-    if let Some(replaced) = table.insert(model.clone()) {
-        anyhow::bail!(
-            "two models are `{}:{}`; give one of them another name or version",
-            name,
-            replaced.info().version
+/// What loading a folder takes.
+pub struct FolderLoader<'a> {
+    /// What runs models.
+    pub backends: &'a BuiltIn,
+    /// Whose signatures count; without one, whoever named the folder answers for it.
+    pub policy: Option<&'a Policy>,
+    /// The memory models share.
+    pub budget: &'a Arc<Budget>,
+    /// Where loaded models go.
+    pub table: &'a ModelTable,
+}
+
+impl FolderLoader<'_> {
+    /// Loads the model and puts it into the table. Blocks for as long as loading takes.
+    pub fn load(&self, config: &ModelConfig) -> Result<Arc<Model>> {
+        let started = Instant::now();
+        let package = ModelPackage::open(&config.path)?;
+        let name = name_of(config, &package)?;
+        let version = config.version.clone().or_else(|| package.version.clone()).unwrap_or_default();
+        let loading = || format!("model `{name}` in {}", config.path.display());
+        let files = self.admit(config, &name, &version, package.files).with_context(loading)?;
+        let options = ServeOptions { device: config.device, instances: config.instances, queue_max: config.queue };
+        let plan = files.try_map(|files| Plan::of(files, &options)).with_context(loading)?;
+        let digest = plan.get().package.digest();
+        let reservation = self.budget.reserve(plan.get().device, plan.get().memory_bytes()).with_context(loading)?;
+        let model = plan
+            .try_map(|plan| plan.build(name.clone(), version, digest, self.backends, reservation).map(Arc::new))
+            .with_context(loading)?;
+        let loaded = model.get().clone();
+        tracing::info!(
+            model = %name,
+            version = %loaded.info().version,
+            backend = loaded.info().backend,
+            device = %loaded.device(),
+            memory_bytes = loaded.memory_bytes(),
+            took_ms = started.elapsed().as_millis(),
+            "model loaded; {}",
+            model.evidence()
         );
+        if let Some(replaced) = self.table.insert(model) {
+            anyhow::bail!("two models are `{}`; give one of them another name or version", replaced.info());
+        }
+        Ok(loaded)
     }
-    Ok(model)
+
+    /// The files, as the policy admits them.
+    fn admit(
+        &self,
+        config: &ModelConfig,
+        name: &ModelName,
+        version: &ModelVersion,
+        files: ModelFiles,
+    ) -> Result<Verified<ModelFiles>> {
+        let label = files.label().to_owned();
+        let Some(policy) = self.policy else {
+            return Ok(Verified::named_by_operator(files, format!("--model {}", config.path.display())));
+        };
+        let signature = match std::fs::read(config.path.join(folder::SIGNATURE)) {
+            Ok(signature) => vec![signature],
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+            Err(error) => return Err(error).with_context(|| format!("reading its {}", folder::SIGNATURE)),
+        };
+        let files: BTreeMap<String, Bytes> =
+            files.iter().map(|(path, bytes)| (path.to_owned(), bytes.clone())).collect();
+        let verified = policy.verify_model(&Artifact::model(name, version), files, &signature, SystemTime::now())?;
+        for warning in &verified.evidence().warnings {
+            tracing::warn!(model = %name, "admitted although {warning}");
+        }
+        Ok(verified.map(|files| ModelFiles::new(label, files)))
+    }
 }
 
 /// The configured name, the package's own, or the folder's.

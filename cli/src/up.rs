@@ -4,18 +4,22 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
+use headland_access::TokenStore;
 use headland_batcher::ModelTable;
-use headland_guest_host::{Apps, GuestEngine, PoolOptions};
-use headland_package::AppManifest;
-use headland_server::{Gateway, Limits, admin_plane, data_plane, serve};
+use headland_guest_host::{AppSource, Apps, GuestEngine, PoolOptions, Prepared};
+use headland_lifecycle::{ModelControl, ModelParts, PolicyFile, PolicyGate};
+use headland_registry::Registry;
+use headland_registry::store::{Store, StoreOptions};
+use headland_server::{Administration, Gateway, Limits, admin_plane, data_plane, serve};
+use headland_trust::Verified;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use crate::args::UpOptions;
 use crate::config::{Config, LimitsConfig};
-use crate::models::{self, Backends};
-use crate::{files, logging, signals};
+use crate::models::{BuiltIn, FolderLoader};
+use crate::{background, files, logging, memory, signals};
 
 /// Time the executors get for what still waits when the last connection is gone: nobody listens to its result any more.
 const MODELS_DRAIN_MAX: Duration = Duration::from_secs(5);
@@ -42,15 +46,26 @@ async fn up(config: Config) -> Result<()> {
         .with_context(|| format!("cannot create the data directory {}", config.data_dir.display()))?;
 
     let limits = limits(&config.limits);
-    let (models, apps) = tokio::task::spawn_blocking(move || load(&config)).await.context("loading")??;
-    apps.warm_up().await?;
-    let gateway = Gateway::new(models.clone(), Arc::new(apps), limits);
+    let open_metrics = config.admin_listen.ip().is_loopback();
+    let Parts { administration, prepared } =
+        tokio::task::spawn_blocking(move || load(&config, limits, open_metrics)).await.context("loading")??;
+    let gateway = administration.gateway.clone();
+    for app in prepared {
+        app.warm_up().await?;
+        let name = app.name().clone();
+        if gateway.apps().put(app)?.is_some() {
+            bail!("two manifests are named `{name}`");
+        }
+    }
+    let models = gateway.models().clone();
+    models.load_on_demand(Arc::new(administration.models.clone()));
+    background::start(&administration)?;
 
     let stop = signals::stop()?;
     announce(&gateway, data.local_addr()?, admin.local_addr()?);
     // The admin plane stays until the data plane has drained, so that the drain can be watched.
     let (drained, until_drained) = watch::channel(false);
-    let administration = admin_plane(gateway.clone());
+    let administration = admin_plane(administration);
     let admin = tokio::spawn(async move { serve(admin, administration, changed(until_drained), &limits).await });
     let outcome = serve(data, data_plane(gateway.clone()), gateway.clone().unready_after(stop), &limits).await;
     let unfinished = tokio::task::spawn_blocking(move || drain(&models)).await?;
@@ -96,34 +111,67 @@ fn limits(config: &LimitsConfig) -> Limits {
     limits
 }
 
+/// Everything that is made once.
+struct Parts {
+    administration: Administration,
+    /// The apps the operator named, compiled and not yet deployed.
+    prepared: Vec<Prepared>,
+}
+
 /// Everything that takes long: models into memory, components into machine code.
-fn load(config: &Config) -> Result<(Arc<ModelTable>, Apps)> {
+fn load(config: &Config, limits: Limits, open_metrics: bool) -> Result<Parts> {
+    let policy = Arc::new(PolicyFile::open(config.policy.clone())?);
+    let mut options = StoreOptions::default();
+    options.quota_bytes = config.registry_quota.unwrap_or(options.quota_bytes);
+    let store = Store::open(&config.data_dir.join("registry"), options)?;
+    let tokens = TokenStore::open(&config.data_dir)?;
+    tokens.ensure_local()?;
+
     let table = Arc::new(ModelTable::default());
-    let mut backends = Backends::new(&config.data_dir);
+    let budget = memory::budget(&config.memory);
+    let backends = Arc::new(BuiltIn::new(&config.data_dir));
+    let in_force = policy.watch().borrow().clone();
+    let loader = FolderLoader { backends: &backends, policy: in_force.as_deref(), budget: &budget, table: &table };
     for model in &config.models {
-        models::load(model, &mut backends, &table)?;
+        loader.load(model)?;
     }
-    let manifests: Vec<AppManifest> =
-        config.apps.iter().map(|path| AppManifest::read(path)).collect::<Result<_, _>>()?;
     let pool = config.limits.instances.map_or_else(PoolOptions::default, |instances_max| PoolOptions { instances_max });
     let engine = GuestEngine::new(pool)
         .map_err(|error| anyhow::anyhow!("the guest engine cannot start: {error:#}; try fewer [limits] instances"))?;
-    let apps = Apps::deploy(&engine, &table, manifests, &config.data_dir.join("cache/components"))?;
-    Ok((table, apps))
+    let apps = Apps::new(&engine, &table, &config.data_dir.join("cache/components"))?;
+    let mut prepared = Vec::new();
+    for path in &config.apps {
+        let source = AppSource::open(path)?;
+        prepared.push(apps.prepare(Verified::named_by_operator(source, format!("--app {}", path.display())))?);
+    }
+
+    let models = ModelControl::new(ModelParts {
+        store: store.clone(),
+        policy: policy.watch(),
+        table: table.clone(),
+        backends,
+        budget,
+        region: config.region.clone(),
+    });
+    let gatekeeper = Arc::new(PolicyGate::new(store.clone(), policy.watch(), models.clone()));
+    let registry = Registry { store, gatekeeper, limits: Default::default() };
+    let gateway = Gateway::new(table, Arc::new(apps), limits);
+    let administration = Administration { gateway, models, registry, tokens, policy, open_metrics };
+    Ok(Parts { administration, prepared })
 }
 
 /// What a person wants to know first: where it listens and what it serves.
 fn announce(gateway: &Gateway, data: SocketAddr, admin: SocketAddr) {
     tracing::info!("serving on http://{data}, administration on http://{admin}");
     for model in gateway.models().all() {
-        tracing::info!("model {}:{} on {}", model.info().name, model.info().version, model.device());
+        tracing::info!("model {} on {}", model.info(), model.device());
     }
     for app in gateway.apps().list() {
         for route in &app.routes {
             tracing::info!("app {} at {}{}", app.name, route.host.as_deref().unwrap_or(""), route.path);
         }
         for asked in app.models.iter().filter(|asked| !loaded(gateway, asked)) {
-            tracing::warn!("app {} may use model {asked}, but it is not loaded; add --model", app.name);
+            tracing::warn!("app {} may use model {asked}, but it is not loaded; add --model, or push it", app.name);
         }
     }
 }

@@ -13,7 +13,7 @@ use headland_package::Sha256Digest;
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
-/// The largest component file that is read, in bytes.
+/// The largest component, in bytes.
 pub const COMPONENT_BYTES_MAX: u64 = 256 << 20;
 
 /// Entries the cache keeps; the oldest go first.
@@ -30,16 +30,10 @@ pub(crate) enum Origin {
 pub(crate) enum CacheError {
     #[error("the compiled-component cache {path} cannot be used: {problem}")]
     Unsafe { path: PathBuf, problem: String },
-    #[error("cannot read {path}")]
-    Read {
-        path: PathBuf,
-        #[source]
-        source: io::Error,
-    },
-    #[error("{path} is larger than 256 MiB, the most a component may be")]
-    TooLarge { path: PathBuf },
-    #[error("{path} is not a component this host can run: {problem}")]
-    Invalid { path: PathBuf, problem: String },
+    #[error("it is larger than 256 MiB, the most a component may be")]
+    TooLarge,
+    #[error("it is not a component this host can run: {0}")]
+    Invalid(String),
 }
 
 pub(crate) struct Cache {
@@ -66,21 +60,18 @@ impl Cache {
         Ok(Cache { dir: dir.to_owned() })
     }
 
-    /// The component in `path`, compiled: out of the cache where a sound entry is there.
-    pub fn load(&self, engine: &Engine, path: &Path) -> Result<(Component, Sha256Digest, Origin), CacheError> {
-        let read_error = |source| CacheError::Read { path: path.to_owned(), source };
-        if fs::metadata(path).map_err(read_error)?.len() > COMPONENT_BYTES_MAX {
-            return Err(CacheError::TooLarge { path: path.to_owned() });
+    /// The component that is `wasm`, compiled: out of the cache where a sound entry is there.
+    pub fn load(&self, engine: &Engine, wasm: &[u8]) -> Result<(Component, Sha256Digest, Origin), CacheError> {
+        if wasm.len() as u64 > COMPONENT_BYTES_MAX {
+            return Err(CacheError::TooLarge);
         }
-        let wasm = fs::read(path).map_err(read_error)?;
-        let digest = Sha256Digest::of(&wasm);
+        let digest = Sha256Digest::of(wasm);
         let entry = self.entry(engine, &digest);
         if let Some(component) = entry.open(engine) {
             return Ok((component, digest, Origin::Cached));
         }
-        let invalid =
-            |error: wasmtime::Error| CacheError::Invalid { path: path.to_owned(), problem: format!("{error:#}") };
-        let component = Component::new(engine, &wasm).map_err(invalid)?;
+        let invalid = |error: wasmtime::Error| CacheError::Invalid(format!("{error:#}"));
+        let component = Component::new(engine, wasm).map_err(invalid)?;
         let code = component.serialize().map_err(invalid)?;
         if let Err(error) = entry.write(&code) {
             tracing::warn!(path = %entry.code.display(), %error, "the compiled component could not be cached");
@@ -164,13 +155,10 @@ mod tests {
     /// The smallest component: the header alone.
     const EMPTY: &[u8] = b"\0asm\x0d\0\x01\0";
 
-    fn sample() -> (tempfile::TempDir, Cache, PathBuf, GuestEngine) {
+    fn sample() -> (tempfile::TempDir, Cache, GuestEngine) {
         let dir = tempfile::tempdir().unwrap();
         let cache = Cache::open(&dir.path().join("cache")).unwrap();
-        let wasm = dir.path().join("empty.wasm");
-        fs::write(&wasm, EMPTY).unwrap();
-        let engine = GuestEngine::new(PoolOptions { instances_max: 4 }).unwrap();
-        (dir, cache, wasm, engine)
+        (dir, cache, GuestEngine::new(PoolOptions { instances_max: 4 }).unwrap())
     }
 
     fn cached_code(cache: &Cache) -> PathBuf {
@@ -180,30 +168,30 @@ mod tests {
 
     #[test]
     fn the_second_load_comes_from_the_cache() {
-        let (_dir, cache, wasm, engine) = sample();
-        let origin = |_| cache.load(engine.engine(), &wasm).unwrap().2;
+        let (_dir, cache, engine) = sample();
+        let origin = |_| cache.load(engine.engine(), EMPTY).unwrap().2;
         assert_eq!([0, 1].map(origin), [Origin::Compiled, Origin::Cached]);
     }
 
     #[test]
     fn a_corrupt_entry_is_compiled_again_and_mended() {
-        let (_dir, cache, wasm, engine) = sample();
-        cache.load(engine.engine(), &wasm).unwrap();
+        let (_dir, cache, engine) = sample();
+        cache.load(engine.engine(), EMPTY).unwrap();
         let code = cached_code(&cache);
         let mut bytes = fs::read(&code).unwrap();
         let middle = bytes.len() / 2;
         bytes[middle] ^= 1;
         fs::write(&code, bytes).unwrap();
-        let origin = |_| cache.load(engine.engine(), &wasm).unwrap().2;
+        let origin = |_| cache.load(engine.engine(), EMPTY).unwrap().2;
         assert_eq!([0, 1].map(origin), [Origin::Compiled, Origin::Cached]);
     }
 
     #[test]
     fn a_sealed_entry_of_another_wasmtime_is_compiled_again() {
-        let (_dir, cache, wasm, engine) = sample();
-        let (_, digest, _) = cache.load(engine.engine(), &wasm).unwrap();
+        let (_dir, cache, engine) = sample();
+        let (_, digest, _) = cache.load(engine.engine(), EMPTY).unwrap();
         cache.entry(engine.engine(), &digest).write(b"code of some other engine").unwrap();
-        assert_eq!(cache.load(engine.engine(), &wasm).unwrap().2, Origin::Compiled);
+        assert_eq!(cache.load(engine.engine(), EMPTY).unwrap().2, Origin::Compiled);
     }
 
     #[test]
@@ -215,11 +203,9 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_component_is_named() {
-        let (dir, cache, _, engine) = sample();
-        let path = dir.path().join("text.wasm");
-        fs::write(&path, "hello").unwrap();
-        let error = cache.load(engine.engine(), &path).map(|_| ()).unwrap_err();
-        assert!(error.to_string().contains("text.wasm is not a component"), "{error}");
+    fn what_is_no_component_is_refused() {
+        let (_dir, cache, engine) = sample();
+        let error = cache.load(engine.engine(), b"hello").map(|_| ()).unwrap_err();
+        assert!(error.to_string().starts_with("it is not a component"), "{error}");
     }
 }

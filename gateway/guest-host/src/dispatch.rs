@@ -9,7 +9,7 @@ use bytes::Bytes;
 use headland_wasi_nn_host::WasiNnCtx;
 use http::header::{CONTENT_LENGTH, HOST, HeaderValue};
 use http_body::Body;
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use wasmtime::{PoolConcurrencyLimitError, Store, UpdateDeadline, format_err};
 use wasmtime_wasi::WasiCtxBuilder;
 use wasmtime_wasi_http::WasiHttpView;
@@ -17,7 +17,7 @@ use wasmtime_wasi_http::p2::bindings::http::types::{ErrorCode, Scheme};
 use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
 use wasmtime_wasi_http::p2::types::HostResponseOutparam;
 
-use crate::apps::{App, AppRoute};
+use crate::app::{App, AppRoute};
 use crate::body::{GuestBody, LimitedBody};
 use crate::error::GuestError;
 use crate::state::GuestState;
@@ -101,8 +101,7 @@ impl AppRoute {
         if request.body().size_hint().lower() > limits.body.0 {
             return Err(too_large());
         }
-        let slots = (self.app.instances.clone().try_acquire_owned(), self.instances.clone().try_acquire_owned());
-        let (Ok(of_app), Ok(of_host)) = slots else { return Err(GuestError::Overloaded) };
+        let slot = InstanceSlot::take(&self.app, &self.instances).ok_or(GuestError::Overloaded)?;
         if !request.headers().contains_key(HOST) && request.uri().authority().is_none() {
             // HTTP/1.0 has no Host, and wasi:http cannot do without an authority.
             request.headers_mut().insert(HOST, HeaderValue::from_static("localhost"));
@@ -111,8 +110,7 @@ impl AppRoute {
         let (body, exceeded) = LimitedBody::new(body, limits.body.0);
         let (head, response) = oneshot::channel();
         let failed = Arc::new(AtomicBool::new(false));
-        let guest =
-            self.guest(http::Request::from_parts(parts, body), head, context, [of_app, of_host], failed.clone());
+        let guest = self.guest(http::Request::from_parts(parts, body), head, context, slot, failed.clone());
         let response = first_of(guest, response).await.map(|(head, task)| {
             let content_length = content_length(&head);
             head.map(|body| GuestBody::new(body, task, failed, content_length))
@@ -128,7 +126,7 @@ impl AppRoute {
         request: http::Request<LimitedBody<B>>,
         head: oneshot::Sender<Head>,
         context: RequestContext,
-        slots: [OwnedSemaphorePermit; 2],
+        slot: InstanceSlot,
         failed: Arc<AtomicBool>,
     ) -> Running
     where
@@ -137,11 +135,10 @@ impl AppRoute {
     {
         let (app, pre, deadline) = (self.app.clone(), self.pre.clone(), self.deadline());
         let deadline_ms = app.limits.deadline_ms;
-        // Declared before the store, so that it outlives it: the slot is free when the instance is gone.
-        let instance = CountInstance::new(app.clone(), slots);
         let store = self.store(&context, deadline);
         Box::pin(async move {
-            let _instance = instance;
+            // Declared before the store, so that it outlives it: the slot is free when the instance is gone.
+            let _slot = slot;
             let mut store = store;
             let head_sent = Arc::new(AtomicBool::new(false));
             let mut started = false;
@@ -273,20 +270,21 @@ impl Drop for CountOutcome<'_> {
     }
 }
 
-/// Counts an instance for as long as it lives, and gives its slots, the app's and the host's, back at its end.
-struct CountInstance {
+/// One of the instances that the app and the host may have alive, for as long as it lives.
+struct InstanceSlot {
     app: Arc<App>,
-    _slots: [OwnedSemaphorePermit; 2],
+    _of_host: OwnedSemaphorePermit,
 }
 
-impl CountInstance {
-    fn new(app: Arc<App>, slots: [OwnedSemaphorePermit; 2]) -> Self {
-        app.stats.instance_started();
-        CountInstance { app, _slots: slots }
+impl InstanceSlot {
+    /// A slot, if both have one left. The app's own limit counts what earlier versions of it still run.
+    fn take(app: &Arc<App>, host: &Arc<Semaphore>) -> Option<Self> {
+        let of_host = host.clone().try_acquire_owned().ok()?;
+        app.stats.instance_starts(app.limits.instances).then(|| InstanceSlot { app: app.clone(), _of_host: of_host })
     }
 }
 
-impl Drop for CountInstance {
+impl Drop for InstanceSlot {
     fn drop(&mut self) {
         self.app.stats.instance_ended();
     }

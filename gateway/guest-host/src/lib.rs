@@ -2,8 +2,10 @@
 //!
 //! Stands between the HTTP server and `wasi:nn`. The server finds an [`AppRoute`] by host and path and awaits
 //! [`AppRoute::handle`]; each request gets a fresh instance, which is gone when the response is. Follow a request
-//! through `apps` (which route), `dispatch` (run the guest), `state` (what the guest may touch).
+//! through `apps` (which route), `dispatch` (run the guest), `state` (what the guest may touch); follow an app through
+//! `source` (its bytes, verified), `prepare` (compiled, linked), `apps` (served).
 
+mod app;
 mod apps;
 mod body;
 mod cache;
@@ -11,14 +13,20 @@ mod dispatch;
 mod engine;
 mod error;
 mod outbound;
+mod prepare;
 mod routing;
+mod source;
 mod state;
 mod stats;
 mod stdio;
 
-pub use apps::{AppRoute, AppSummary, Apps, DeployError, RouteSummary};
+pub use app::{AppRoute, AppSummary, RouteSummary};
+pub use apps::{Apps, DeployError};
 pub use body::GuestBody;
+pub use cache::COMPONENT_BYTES_MAX;
 pub use dispatch::RequestContext;
 pub use engine::{GuestEngine, INSTANCES_MAX, PoolOptions};
 pub use error::GuestError;
+pub use prepare::{Prepared, WARM_UP_WAIT_MAX};
+pub use source::{AppSource, SourceError};
 pub use stats::{AppStats, Outcome};

@@ -97,8 +97,10 @@ impl AppStats {
         self.cut_off.fetch_add(1, Relaxed);
     }
 
-    pub(crate) fn instance_started(&self) {
-        self.instances.fetch_add(1, Relaxed);
+    /// Counts one instance more, unless `instances_max` are alive.
+    pub(crate) fn instance_starts(&self, instances_max: u32) -> bool {
+        let more = |alive| (alive < u64::from(instances_max)).then_some(alive + 1);
+        self.instances.fetch_update(Relaxed, Relaxed, more).is_ok()
     }
 
     pub(crate) fn instance_ended(&self) {

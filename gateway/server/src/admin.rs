@@ -1,34 +1,86 @@
-//! The admin plane: metrics, and what is loaded and deployed, as JSON.
+//! The admin plane: the registry, what is loaded and deployed, and how that is changed. Everything behind tokens.
+//!
+//! `models`, `apps` and `policy` are the JSON API under `/admin/v1`; `repository` is Triton's model repository API, which
+//! shares `/v2` with the registry's OCI distribution API.
+
+mod apps;
+mod models;
+mod policy;
+mod repository;
 
 use std::sync::Arc;
 
-use axum::extract::{Path, State};
+use axum::body::Body;
+use axum::extract::{FromRef, FromRequest, Request, State};
 use axum::routing::get;
 use axum::{Json, Router};
-use headland_batcher::Model;
-use headland_guest_host::AppSummary;
-use headland_package::{ModelName, ModelVersion};
+use headland_access::TokenStore;
+use headland_lifecycle::{LifecycleError, ModelControl, PolicyFile};
+use headland_registry::Registry;
 use http::Uri;
 use http::header::CONTENT_TYPE;
-use serde::Serialize;
+use serde::de::DeserializeOwned;
 
-use crate::errors::{ApiError, Reason};
+use crate::errors::{ApiError, Reason, Shape};
 use crate::gateway::Gateway;
-use crate::kserve::{ModelTensors, tensors};
-use crate::{lookup, metrics};
+use crate::metrics;
 
-pub(crate) fn routes() -> Router<Arc<Gateway>> {
-    Router::new()
+/// The largest JSON body the admin plane reads.
+const BODY_BYTES_MAX: usize = 64 << 10;
+
+/// What the admin plane works with.
+#[derive(Clone)]
+pub struct Administration {
+    /// What the data plane serves from.
+    pub gateway: Arc<Gateway>,
+    /// Loads and unloads models.
+    pub models: ModelControl,
+    /// Where everything that is pushed goes.
+    pub registry: Registry,
+    /// Who may ask.
+    pub tokens: TokenStore,
+    /// Whose signatures count.
+    pub policy: Arc<PolicyFile>,
+    /// Whether `/metrics` needs no token: where only this machine can ask.
+    pub open_metrics: bool,
+}
+
+impl FromRef<Administration> for Arc<Gateway> {
+    fn from_ref(administration: &Administration) -> Self {
+        administration.gateway.clone()
+    }
+}
+
+/// All routes, behind tokens.
+pub(crate) fn routes(administration: Administration) -> Router {
+    let required = match administration.open_metrics {
+        true => headland_access::required_on_loopback,
+        false => headland_access::required_scope,
+    };
+    let (tokens, registry) = (administration.tokens.clone(), administration.registry.clone());
+    let router = Router::new()
         .route("/metrics", get(scrape))
-        .route("/admin/v1/models", get(models))
-        .route("/admin/v1/models/{name}", get(model))
-        .route("/admin/v1/apps", get(apps))
-        .route("/admin/v1/apps/{name}", get(app))
-        .fallback(unknown_route)
+        .merge(models::routes())
+        .merge(apps::routes())
+        .merge(policy::routes())
+        .merge(repository::routes())
+        .with_state(administration)
+        .merge(headland_registry::router(registry))
+        .method_not_allowed_fallback(crate::gateway::method_not_allowed)
+        .fallback(unknown_route);
+    headland_access::protect(router, tokens, required)
+}
+
+/// The error shape of the admin plane's routes. The registry writes its own.
+pub(crate) fn shape_of(path: &str) -> Shape {
+    if path.starts_with("/v2/repository/") || path.starts_with("/v2/health/") { Shape::Kserve } else { Shape::Problem }
 }
 
 async fn unknown_route(uri: Uri) -> ApiError {
-    let message = format!("there is no `{}`; there are /metrics, /admin/v1/models and /admin/v1/apps", uri.path());
+    let message = format!(
+        "there is no `{}`; there are /admin/v1/models, /admin/v1/apps, /admin/v1/policy, /metrics, and the registry at /v2/",
+        uri.path()
+    );
     ApiError::new(Reason::RouteNotFound, message)
 }
 
@@ -40,74 +92,61 @@ async fn scrape(
     Ok(([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text))
 }
 
-#[derive(Serialize)]
-struct ModelList {
-    models: Vec<ModelSummary>,
-}
+/// A JSON body of bounded size, whatever its content type says.
+struct JsonBody<T>(T);
 
-#[derive(Serialize)]
-struct ModelSummary {
-    name: ModelName,
-    version: ModelVersion,
-    digest: String,
-    backend: &'static str,
-    device: String,
-    memory_bytes: u64,
-    pending: usize,
-    answered: u64,
-    /// The longest text it takes whole, in tokens, if it takes text.
-    tokens_max: Option<usize>,
-    #[serde(flatten)]
-    tensors: ModelTensors,
-}
+impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
+    type Rejection = ApiError;
 
-impl ModelSummary {
-    fn of(model: &Model) -> Self {
-        let info = model.info();
-        ModelSummary {
-            name: info.name.clone(),
-            version: info.version.clone(),
-            digest: info.digest.to_string(),
-            backend: info.backend,
-            device: model.device().to_string(),
-            memory_bytes: model.memory_bytes(),
-            pending: model.pending(),
-            answered: model.stats().success(),
-            tokens_max: model.text().map(headland_text::TextEncoder::max_sequence_length),
-            tensors: tensors(model),
-        }
+    async fn from_request(request: Request<Body>, _: &S) -> Result<Self, ApiError> {
+        let unread = |_| {
+            ApiError::new(
+                Reason::BodyTooLarge,
+                format!("the body is incomplete, or larger than {BODY_BYTES_MAX} bytes"),
+            )
+        };
+        let body = axum::body::to_bytes(request.into_body(), BODY_BYTES_MAX).await.map_err(unread)?;
+        // Clients that have nothing to say send nothing.
+        let body: &[u8] = if body.is_empty() { b"{}" } else { &body };
+        let bad = |error: serde_json::Error| ApiError::new(Reason::MalformedBody, format!("the body: {error}"));
+        serde_json::from_slice(body).map(JsonBody).map_err(bad)
     }
 }
 
-async fn models(State(gateway): State<Arc<Gateway>>) -> Json<ModelList> {
-    Json(ModelList { models: gateway.models().all().iter().map(|model| ModelSummary::of(model)).collect() })
-}
-
-async fn model(State(gateway): State<Arc<Gateway>>, Path(name): Path<String>) -> Result<Json<ModelSummary>, ApiError> {
-    Ok(Json(ModelSummary::of(&*lookup::model(&gateway, &name, None)?)))
-}
-
-#[derive(Serialize)]
-struct AppList {
-    apps: Vec<AppSummary>,
-}
-
-async fn apps(State(gateway): State<Arc<Gateway>>) -> Json<AppList> {
-    Json(AppList { apps: gateway.apps().list() })
-}
-
-async fn app(State(gateway): State<Arc<Gateway>>, Path(name): Path<String>) -> Result<Json<AppSummary>, ApiError> {
-    let mut apps = gateway.apps().list();
-    match apps.iter().position(|app| app.name.as_str() == name) {
-        Some(index) => Ok(Json(apps.swap_remove(index))),
-        None => {
-            let names: Vec<&str> = apps.iter().map(|app| app.name.as_str()).collect();
-            let deployed =
-                if names.is_empty() { "none is".to_owned() } else { format!("deployed: {}", names.join(", ")) };
-            Err(ApiError::new(Reason::AppNotFound, format!("app `{name}` is not deployed; {deployed}")))
-        }
+/// What the operator is told: all of it, for it is they who can do something about it.
+impl From<&LifecycleError> for ApiError {
+    fn from(error: &LifecycleError) -> Self {
+        let reason = match error {
+            LifecycleError::NotFound(_) => Reason::NotFound,
+            LifecycleError::Denied(_) | LifecycleError::NoPolicy | LifecycleError::NotHere(_) => Reason::ModelDenied,
+            LifecycleError::Conflict(_) => Reason::Conflict,
+            LifecycleError::NoMemory { .. } | LifecycleError::Busy(_) => Reason::Overloaded,
+            LifecycleError::Broken(_) => Reason::ModelBroken,
+            LifecycleError::Store(error) => {
+                return ApiError::internal(format!("the registry failed: {error}"), format!("{error:?}"));
+            }
+        };
+        ApiError::new(reason, error.to_string())
     }
 }
+
+impl From<LifecycleError> for ApiError {
+    fn from(error: LifecycleError) -> Self {
+        ApiError::from(&error)
+    }
+}
+
+impl From<Arc<LifecycleError>> for ApiError {
+    fn from(error: Arc<LifecycleError>) -> Self {
+        ApiError::from(&*error)
+    }
+}
+
+/// A 204, for what has nothing to say but that it is done.
+type Done = Result<http::StatusCode, ApiError>;
+const DONE: Done = Ok(http::StatusCode::NO_CONTENT);
+
+type Answer<T> = Result<Json<T>, ApiError>;
 
 #[cfg(test)]
 mod tests;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
-use headland_batcher::NotLoaded;
+use headland_batcher::Unavailable;
 use headland_nn_core::NnError;
 use http::StatusCode;
 
@@ -59,6 +59,12 @@ reasons! {
     InvalidInput: BAD_REQUEST, "invalid-input", "The request does not fit the model", None;
     /// More than the model can do at once.
     TooMuch: BAD_REQUEST, "too-much", "The request asks for more than the model can do at once", None;
+    /// The new policy cannot be used.
+    BadPolicy: BAD_REQUEST, "bad-policy", "The trust policy cannot be used", None;
+    /// The trust policy does not admit the model.
+    ModelDenied: FORBIDDEN, "model-denied", "The model is not admitted here", None;
+    /// No such thing, on the admin plane.
+    NotFound: NOT_FOUND, "not-found", "There is no such thing", None;
     /// No such model or version.
     ModelNotFound: NOT_FOUND, "model-not-found", "The model is not loaded", None;
     /// No app answers for host and path.
@@ -67,6 +73,8 @@ reasons! {
     RouteNotFound: NOT_FOUND, "route-not-found", "There is no such route", None;
     /// The route is there, for other methods.
     MethodNotAllowed: METHOD_NOT_ALLOWED, "method-not-allowed", "The route does not take this method", None;
+    /// Something is in the way.
+    Conflict: CONFLICT, "conflict", "Something is in the way", None;
     /// The client was too slow to send its body.
     BodyTimeout: REQUEST_TIMEOUT, "body-timeout", "The request body did not arrive in time", None;
     /// The body is over a limit.
@@ -75,12 +83,16 @@ reasons! {
     UnsupportedEncoding: UNSUPPORTED_MEDIA_TYPE, "unsupported-encoding", "The content encoding is not supported", None;
     /// A queue or budget is full.
     Overloaded: SERVICE_UNAVAILABLE, "overloaded", "The gateway is busy", Some(1);
+    /// The model is on its way into memory.
+    ModelLoading: SERVICE_UNAVAILABLE, "model-loading", "The model is being loaded", Some(5);
     /// The model or the gateway is going away.
     ShuttingDown: SERVICE_UNAVAILABLE, "shutting-down", "The gateway is shutting down", Some(5);
     /// The request's time ran out.
     DeadlineExceeded: GATEWAY_TIMEOUT, "deadline-exceeded", "The deadline passed", None;
     /// Our fault.
     Internal: INTERNAL_SERVER_ERROR, "internal", "The gateway failed", None;
+    /// The model is there and does not load.
+    ModelBroken: INTERNAL_SERVER_ERROR, "model-broken", "The model could not be loaded", None;
     /// The guest trapped.
     GuestTrap: INTERNAL_SERVER_ERROR, "guest-trap", "The app failed", None;
     /// The guest ended without an answer.
@@ -145,9 +157,15 @@ impl From<NnError> for ApiError {
     }
 }
 
-impl From<NotLoaded> for ApiError {
-    fn from(error: NotLoaded) -> Self {
-        ApiError::new(Reason::ModelNotFound, error.to_string()).param("model")
+impl From<Unavailable> for ApiError {
+    fn from(error: Unavailable) -> Self {
+        let reason = match error {
+            Unavailable::NotLoaded(_) => Reason::ModelNotFound,
+            Unavailable::Denied(_) => Reason::ModelDenied,
+            Unavailable::Broken(_) => Reason::ModelBroken,
+            Unavailable::NoMemory(_) | Unavailable::Busy(_) => Reason::Overloaded,
+        };
+        ApiError::new(reason, error.to_string()).param("model")
     }
 }
 

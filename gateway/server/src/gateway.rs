@@ -14,6 +14,7 @@ use headland_batcher::ModelTable;
 use headland_guest_host::Apps;
 use tokio::sync::Semaphore;
 
+use crate::admin::Administration;
 use crate::body::BUDGET_UNIT_BYTES;
 use crate::errors::{ApiError, Reason, Shape};
 use crate::limits::Limits;
@@ -50,7 +51,7 @@ impl Gateway {
     }
 
     /// The loaded models.
-    pub fn models(&self) -> &ModelTable {
+    pub fn models(&self) -> &Arc<ModelTable> {
         &self.models
     }
 
@@ -121,17 +122,14 @@ pub fn data_plane(gateway: Arc<Gateway>) -> Router {
         .with_state(gateway)
 }
 
-/// The admin plane: metrics and the JSON API. It belongs on a listener that only operators reach.
-pub fn admin_plane(gateway: Arc<Gateway>) -> Router {
-    let plane =
-        Plane { metrics: gateway.metrics.clone(), shape_of: |_| Shape::Problem, route_of: |_| RouteKind::Admin };
-    admin::routes()
-        .method_not_allowed_fallback(method_not_allowed)
-        .layer(from_fn_with_state(plane, observe))
-        .with_state(gateway)
+/// The admin plane: the registry, the JSON API and metrics. It belongs on a listener that only operators reach.
+pub fn admin_plane(administration: Administration) -> Router {
+    let metrics = administration.gateway.metrics.clone();
+    let plane = Plane { metrics, shape_of: admin::shape_of, route_of: |_| RouteKind::Admin };
+    admin::routes(administration).layer(from_fn_with_state(plane, observe))
 }
 
-async fn method_not_allowed(method: http::Method, OriginalUri(uri): OriginalUri) -> ApiError {
+pub(crate) async fn method_not_allowed(method: http::Method, OriginalUri(uri): OriginalUri) -> ApiError {
     let message = format!("`{}` does not take {method}; the `allow` header says what it takes", uri.path());
     ApiError::new(Reason::MethodNotAllowed, message)
 }

@@ -76,9 +76,10 @@ async fn model_metadata(State(gateway): State<Arc<Gateway>>, Asked(model): Asked
     Json(metadata::model(&gateway, &model)).into_response()
 }
 
-/// A model in the table is loaded and warm.
-async fn model_ready(Asked(model): Asked) -> Response {
-    Json(json!({ "name": model.info().name, "ready": true })).into_response()
+/// A model in the table is loaded and warm. Asking loads nothing.
+async fn model_ready(State(gateway): State<Arc<Gateway>>, Path(path): Path<AskedPath>) -> Result<Response, ApiError> {
+    let model = lookup::loaded(&gateway, &path.model, path.version.as_deref())?;
+    Ok(Json(json!({ "name": model.info().name, "ready": true })).into_response())
 }
 
 async fn infer(
@@ -134,7 +135,7 @@ struct AskedPath {
     version: Option<String>,
 }
 
-/// The model that the path names.
+/// The model that the path names, loaded now if need be.
 struct Asked(Arc<Model>);
 
 impl FromRequestParts<Arc<Gateway>> for Asked {
@@ -144,7 +145,7 @@ impl FromRequestParts<Arc<Gateway>> for Asked {
         let Path(path) = Path::<AskedPath>::from_request_parts(parts, gateway)
             .await
             .map_err(|error| ApiError::new(Reason::RouteNotFound, error.body_text()))?;
-        lookup::model(gateway, &path.model, path.version.as_deref()).map(Asked)
+        lookup::model(gateway, &path.model, path.version.as_deref()).await.map(Asked)
     }
 }
 

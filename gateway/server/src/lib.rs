@@ -21,6 +21,7 @@ mod serve;
 mod test_support;
 mod truncation;
 
+pub use admin::Administration;
 pub use errors::{ApiError, Reason, Row};
 pub use gateway::{Gateway, admin_plane, data_plane};
 pub use kserve::{InferRequest, ParseError, RequestedOutput, parse_infer};

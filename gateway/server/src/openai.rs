@@ -63,7 +63,7 @@ async fn list(State(gateway): State<Arc<Gateway>>) -> Json<ModelList> {
 }
 
 async fn show(State(gateway): State<Arc<Gateway>>, Path(name): Path<String>) -> Result<Json<ModelObject>, ApiError> {
-    let model = lookup::model(&gateway, &name, None)?;
+    let model = lookup::loaded(&gateway, &name, None)?;
     Ok(Json(ModelObject::new(&gateway, &model)))
 }
 

@@ -4,20 +4,27 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
+use axum::middleware::map_request;
 use axum::response::Response;
 use bytes::Bytes;
+use headland_access::{Scope, TokenStore};
 use headland_batcher::{Model, ModelInfo, ModelOptions, ModelTable};
 use headland_guest_host::{Apps, GuestEngine, PoolOptions};
+use headland_lifecycle::models::{budget::Budget, build::Backends};
+use headland_lifecycle::{ModelControl, ModelParts, PolicyFile, PolicyGate};
 use headland_nn_core::{
     DType, Device, Dim, Executor, ModelFiles, NamedTensor, NnError, OutputSelection, Signature, Tensor, TensorSpec,
 };
-use headland_package::Sha256Digest;
+use headland_package::{Format, Sha256Digest};
+use headland_registry::Registry;
+use headland_registry::store::{Store, StoreOptions};
 use headland_text::TextEncoder;
+use headland_trust::Verified;
 use http::{HeaderMap, Request, StatusCode};
 use http_body_util::BodyExt;
 use tower::ServiceExt;
 
-use crate::{Gateway, Limits, data_plane};
+use crate::{Administration, Gateway, Limits, admin_plane, data_plane};
 
 type Script = Box<dyn FnMut(&[NamedTensor], &OutputSelection) -> Result<Vec<NamedTensor>, NnError> + Send>;
 
@@ -126,12 +133,46 @@ fn word_encoder() -> TextEncoder {
 pub(crate) fn gateway(models: impl IntoIterator<Item = Arc<Model>>, limits: Limits) -> Arc<Gateway> {
     let table = Arc::new(ModelTable::default());
     for model in models {
-        table.insert(model);
+        table.insert(Verified::named_by_operator(model, "a test"));
     }
     let engine = GuestEngine::new(PoolOptions { instances_max: 1 }).unwrap();
     let cache = tempfile::tempdir().unwrap();
-    let apps = Apps::deploy(&engine, &table, Vec::new(), cache.path()).unwrap();
+    let apps = Apps::new(&engine, &table, cache.path()).unwrap();
     Gateway::new(table, Arc::new(apps), limits)
+}
+
+/// The admin plane of `gateway`, over an empty registry, and an admin's token for it.
+pub(crate) fn admin(gateway: Arc<Gateway>) -> Router {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(&dir.path().join("registry"), StoreOptions::default()).unwrap();
+    let tokens = TokenStore::open(dir.path()).unwrap();
+    let token = tokens.create("test", Scope::Admin.into(), None).unwrap().secret;
+    let policy = Arc::new(PolicyFile::open(None).unwrap());
+    let models = ModelControl::new(ModelParts {
+        store: store.clone(),
+        policy: policy.watch(),
+        table: gateway.models().clone(),
+        backends: Arc::new(NoBackends),
+        budget: Budget::new([]),
+        region: None,
+    });
+    let gatekeeper = Arc::new(PolicyGate::new(store.clone(), policy.watch(), models.clone()));
+    let registry = Registry { store, gatekeeper, limits: Default::default() };
+    let administration = Administration { gateway, models, registry, tokens, policy, open_metrics: false };
+    // With the token, the folder: it lives as long as the router.
+    let held = Arc::new((dir, format!("Bearer {}", token.reveal())));
+    admin_plane(administration).layer(map_request(move |mut request: axum::extract::Request| {
+        request.headers_mut().entry("authorization").or_insert(held.1.parse().unwrap());
+        std::future::ready(request)
+    }))
+}
+
+struct NoBackends;
+
+impl Backends for NoBackends {
+    fn for_format(&self, _: &Format) -> Result<Arc<dyn headland_nn_core::Backend>, headland_nn_core::NnError> {
+        Err(headland_nn_core::NnError::runtime("there is no backend in this test"))
+    }
 }
 
 /// A data plane over `models`.

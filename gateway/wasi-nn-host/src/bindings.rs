@@ -140,18 +140,27 @@ fn add_graph<T: WasiNnView + 'static>(linker: &mut Linker<T>) -> Result<()> {
         });
         Ok((nn.lower(refused)?,))
     })?;
-    graph.func_wrap("load-by-name", |mut store: StoreContextMut<'_, T>, (name,): (String,)| {
-        let mut nn = store.data_mut().nn();
-        let graph = match nn.load_by_name(&name) {
-            Ok(graph) => Ok(nn.table.push(graph)?),
-            Err(error) => Err(error),
-        };
-        Ok((nn.lower(graph)?,))
+    // Asynchronous, for a model that is not loaded may be while the guest waits.
+    graph.func_wrap_async("load-by-name", |mut store: StoreContextMut<'_, T>, (name,): (String,)| {
+        Box::new(async move {
+            let mut nn = store.data_mut().nn();
+            let models = nn.ctx.models.clone();
+            let found = match nn.granted(&name) {
+                Ok(asked) => models.find(&asked).await.map_err(GuestError::from),
+                Err(denied) => Err(denied),
+            };
+            let graph = match found {
+                Ok(model) => Ok(nn.table.push(Graph { model })?),
+                Err(error) => Err(error),
+            };
+            Ok((nn.lower(graph)?,))
+        })
     })
 }
 
 impl WasiNnCtxView<'_> {
-    fn load_by_name(&self, name: &str) -> Result<Graph, GuestError> {
+    /// The model called `name`, if the app may use it.
+    fn granted(&self, name: &str) -> Result<ModelRef, GuestError> {
         let asked: ModelRef = name
             .parse()
             .map_err(|error| GuestError { code: ErrorCode::InvalidArgument, data: format!("load-by-name: {error}") })?;
@@ -166,7 +175,7 @@ impl WasiNnCtxView<'_> {
                 ),
             });
         }
-        Ok(Graph { model: self.ctx.models.get(&asked)? })
+        Ok(asked)
     }
 
     async fn compute(

@@ -1,6 +1,6 @@
 //! Between the guest's types and ours: tensor types, tensors, error codes.
 
-use headland_batcher::NotLoaded;
+use headland_batcher::Unavailable;
 use headland_nn_core::{DType, NamedTensor, NnError, Tensor};
 use wasmtime::component::{ComponentType, Lift, Lower};
 
@@ -134,10 +134,19 @@ impl From<NnError> for GuestError {
     }
 }
 
-impl From<NotLoaded> for GuestError {
-    /// Says only that this model is not there: which others are is not the guest's to know.
-    fn from(error: NotLoaded) -> Self {
-        GuestError { code: ErrorCode::NotFound, data: format!("model `{}` is not loaded on this host", error.asked) }
+impl From<Unavailable> for GuestError {
+    /// Of a model that is not there it says only that: which others are is not the guest's to know.
+    fn from(error: Unavailable) -> Self {
+        let (code, data) = match &error {
+            Unavailable::NotLoaded(not_loaded) => {
+                (ErrorCode::NotFound, format!("model `{}` is not loaded on this host", not_loaded.asked))
+            }
+            Unavailable::Denied(_) => (ErrorCode::Security, error.to_string()),
+            Unavailable::Broken(_) | Unavailable::NoMemory(_) | Unavailable::Busy(_) => {
+                (ErrorCode::RuntimeError, error.to_string())
+            }
+        };
+        GuestError { code, data }
     }
 }
 

@@ -51,8 +51,8 @@ pub struct Route {
     pub host: Option<String>,
     /// Path prefix, ending before a `/` or the end of the path.
     pub path: String,
-    /// The component file, made absolute against the manifest's folder.
-    pub component: PathBuf,
+    /// The component, as the manifest names it: relative to the manifest's folder.
+    pub component: String,
     /// Share of the requests among routes of equal host and path.
     pub weight: u32,
 }
@@ -90,7 +90,7 @@ struct RawManifest {
 struct RawRoute {
     host: Option<String>,
     path: String,
-    component: PathBuf,
+    component: String,
     #[serde(default = "default_weight")]
     weight: u32,
 }
@@ -140,6 +140,20 @@ impl AppManifest {
         let raw: RawManifest = strict_toml::read(path)?;
         raw.check(path).map_err(|problem| AppManifestError::Value { path: path.to_owned(), problem })
     }
+
+    /// Reads and checks a manifest that is `text`, and that errors call `path`.
+    ///
+    /// # Errors
+    /// As [`AppManifest::read`].
+    pub fn parse(text: &str, path: &Path) -> Result<Self, AppManifestError> {
+        let raw: RawManifest = strict_toml::parse(&path.display().to_string(), text)?;
+        raw.check(path).map_err(|problem| AppManifestError::Value { path: path.to_owned(), problem })
+    }
+
+    /// The file of a component that lies where the manifest says, seen from its own folder.
+    pub fn component_file(&self, component: &str) -> PathBuf {
+        self.path.parent().unwrap_or(Path::new("")).join(component)
+    }
 }
 
 impl RawManifest {
@@ -150,8 +164,7 @@ impl RawManifest {
         if self.route.len() > ROUTES_MAX {
             return Err(format!("{} routes; an app may have {ROUTES_MAX}", self.route.len()));
         }
-        let folder = path.parent().unwrap_or(Path::new("."));
-        let routes = self.route.into_iter().map(|route| route.check(folder)).collect::<Result<_, _>>()?;
+        let routes = self.route.into_iter().map(RawRoute::check).collect::<Result<_, _>>()?;
         let models = self
             .models
             .allow
@@ -172,7 +185,7 @@ impl RawManifest {
 }
 
 impl RawRoute {
-    fn check(self, folder: &Path) -> Result<Route, String> {
+    fn check(self) -> Result<Route, String> {
         if !self.path.starts_with('/') {
             return Err(format!("route path `{}` must begin with `/`", self.path));
         }
@@ -196,7 +209,7 @@ impl RawRoute {
         Ok(Route {
             host: self.host.map(|host| host.to_ascii_lowercase()),
             path: if trimmed.is_empty() { "/".to_owned() } else { trimmed.to_owned() },
-            component: folder.join(self.component),
+            component: self.component,
             weight: self.weight,
         })
     }
@@ -241,8 +254,7 @@ mod tests {
     use super::*;
 
     fn check(text: &str) -> Result<AppManifest, String> {
-        let raw: RawManifest = strict_toml::parse("app.toml", text).map_err(|error| error.to_string())?;
-        raw.check(Path::new("/apps/x/headland.app.toml"))
+        AppManifest::parse(text, Path::new("/apps/x/headland.app.toml")).map_err(|error| error.to_string())
     }
 
     #[test]
@@ -268,7 +280,9 @@ mod tests {
         .unwrap();
         assert_eq!(manifest.routes[0].path, "/search");
         assert_eq!(manifest.routes[0].host.as_deref(), Some("search.example"));
-        assert_eq!(manifest.routes[0].component, Path::new("/apps/x/dist/search.wasm"));
+        assert_eq!(manifest.routes[0].component, "dist/search.wasm");
+        assert_eq!(manifest.component_file("dist/search.wasm"), Path::new("/apps/x/dist/search.wasm"));
+        assert_eq!(manifest.component_file("/elsewhere.wasm"), Path::new("/elsewhere.wasm"));
         assert_eq!(
             manifest.limits,
             Limits { memory: ByteSize(32 << 20), deadline_ms: 500, body: DEFAULT_BODY, instances: DEFAULT_INSTANCES }

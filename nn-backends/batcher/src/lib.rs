@@ -5,6 +5,7 @@
 //! thread runs the batch and answers. Native endpoints and guests enter at the same door.
 
 mod model;
+mod on_demand;
 pub mod policy;
 mod queue;
 mod stats;
@@ -12,5 +13,6 @@ mod table;
 mod worker;
 
 pub use model::{Answer, Call, Model, ModelInfo, ModelOptions, TextUsage, Timing};
+pub use on_demand::{NotLoaded, OnDemand, Unavailable};
 pub use stats::{Failure, ModelStats};
-pub use table::{ModelTable, NotLoaded};
+pub use table::{Aliases, ModelTable};

@@ -1,6 +1,9 @@
 //! One loaded model as its callers see it: a signature, and an `infer` to await.
 
+use std::any::Any;
 use std::convert::Infallible;
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -37,18 +40,27 @@ pub struct ModelInfo {
     pub backend: &'static str,
 }
 
+/// As people write it: `name:version`.
+impl fmt::Display for ModelInfo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.name, self.version)
+    }
+}
+
 /// How a model is served.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone)]
 pub struct ModelOptions {
     /// Requests that may wait.
     pub queue_max: usize,
     /// How they are put together.
     pub policy: Policy,
+    /// Dropped when the model's last executor is: how whoever counts memory learns that it is free again.
+    pub held: Option<Arc<dyn Any + Send + Sync>>,
 }
 
 impl Default for ModelOptions {
     fn default() -> Self {
-        ModelOptions { queue_max: DEFAULT_QUEUE_MAX, policy: Policy::SINGLE }
+        ModelOptions { queue_max: DEFAULT_QUEUE_MAX, policy: Policy::SINGLE, held: None }
     }
 }
 
@@ -109,7 +121,10 @@ pub struct Model {
     device: Device,
     memory_bytes: u64,
     text: Option<Arc<TextEncoder>>,
-    options: ModelOptions,
+    queue_max: usize,
+    started: Instant,
+    /// Milliseconds from `started` to when it was last looked up.
+    last_asked_ms: AtomicU64,
     queue: Arc<Queue>,
     stats: Arc<ModelStats>,
     threads: Mutex<Vec<JoinHandle<()>>>,
@@ -142,15 +157,18 @@ impl Model {
             device,
             memory_bytes,
             text: text.map(Arc::new),
-            options,
+            queue_max: options.queue_max,
+            started: Instant::now(),
+            last_asked_ms: AtomicU64::new(0),
             queue: queue.clone(),
             stats: stats.clone(),
             threads: Mutex::default(),
             ended: Mutex::new(ended),
         };
         for executor in executors {
-            let thread = worker::spawn(&label, executor, queue.clone(), stats.clone(), alive.clone())
-                .map_err(|error| NnError::runtime(format!("cannot start a thread for model `{label}`: {error}")))?;
+            let thread =
+                worker::spawn(&label, executor, queue.clone(), stats.clone(), (alive.clone(), options.held.clone()))
+                    .map_err(|error| NnError::runtime(format!("cannot start a thread for model `{label}`: {error}")))?;
             model.threads.lock().unwrap_or_else(PoisonError::into_inner).push(thread);
         }
         Ok(model)
@@ -184,6 +202,17 @@ impl Model {
     /// What it has done so far.
     pub fn stats(&self) -> &ModelStats {
         &self.stats
+    }
+
+    /// Notes that somebody asked for it.
+    pub(crate) fn touch(&self) {
+        let now = self.started.elapsed().as_millis();
+        self.last_asked_ms.fetch_max(u64::try_from(now).unwrap_or(u64::MAX), Relaxed);
+    }
+
+    /// How long ago somebody last looked it up.
+    pub fn idle(&self) -> Duration {
+        self.started.elapsed().saturating_sub(Duration::from_millis(self.last_asked_ms.load(Relaxed)))
     }
 
     /// Requests waiting right now.
@@ -268,7 +297,7 @@ impl Model {
         let (reply, answer) = oneshot::channel();
         let model = || self.label.clone();
         self.queue.push(Job { inputs, wanted, arrived, deadline, reply }).map_err(|refused| match refused {
-            Refused::Full => NnError::Overloaded { model: model(), queue_max: self.options.queue_max },
+            Refused::Full => NnError::Overloaded { model: model(), queue_max: self.queue_max },
             Refused::Closed => NnError::ShuttingDown { model: model() },
         })?;
         let answer = self.within(deadline, answer).await?;
@@ -311,9 +340,9 @@ impl Drop for Model {
     }
 }
 
-impl std::fmt::Debug for Model {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Model({}:{})", self.info.name, self.info.version)
+impl fmt::Debug for Model {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Model({})", self.info)
     }
 }
 

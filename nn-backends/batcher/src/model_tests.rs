@@ -3,6 +3,7 @@
 use std::sync::mpsc;
 
 use headland_nn_core::{DType, Dim, ModelFiles, TensorSpec};
+use headland_trust::Verified;
 
 use super::*;
 use crate::stats::Failure;
@@ -55,14 +56,17 @@ fn start(
     script: impl FnMut(&[NamedTensor]) -> Result<Vec<NamedTensor>, NnError> + Send + 'static,
 ) -> Arc<Model> {
     let executor = FakeExecutor { signature, script: Box::new(script) };
-    let info = ModelInfo {
+    let options = ModelOptions { queue_max, ..ModelOptions::default() };
+    Arc::new(Model::start(info(version), vec![Box::new(executor)], text, options).unwrap())
+}
+
+fn info(version: &str) -> ModelInfo {
+    ModelInfo {
         name: "fake".parse().unwrap(),
         version: version.parse().unwrap(),
         digest: Sha256Digest::of(version.as_bytes()),
         backend: "fake",
-    };
-    let options = ModelOptions { queue_max, ..ModelOptions::default() };
-    Arc::new(Model::start(info, vec![Box::new(executor)], text, options).unwrap())
+    }
 }
 
 fn echo(inputs: &[NamedTensor]) -> Result<Vec<NamedTensor>, NnError> {
@@ -225,7 +229,7 @@ async fn long_texts_wait_for_their_turn_until_their_deadline() {
 async fn the_table_finds_versions_and_names_what_is_loaded() {
     let table = ModelTable::default();
     for version in ["2", "10"] {
-        assert!(table.insert(model(version, 8, echo)).is_none());
+        assert!(table.insert(Verified::named_by_operator(model(version, 8, echo), "a test")).is_none());
     }
     let version = |asked: &str| table.get(&asked.parse().unwrap()).map(|model| model.info().version.to_string());
     assert_eq!(version("fake"), Ok("10".into()));
@@ -235,4 +239,47 @@ async fn the_table_finds_versions_and_names_what_is_loaded() {
     assert_eq!(missing.to_string(), "model `fake:3` is not loaded; loaded: fake:2, fake:10");
     let NotLoaded { loaded, .. } = version("other").unwrap_err();
     assert_eq!(loaded, ["fake:2", "fake:10"]);
+}
+
+#[tokio::test]
+async fn who_holds_a_model_that_was_taken_out_can_use_it_to_the_end() {
+    let table = ModelTable::default();
+    let old = model("2", 8, echo);
+    table.insert(Verified::named_by_operator(old.clone(), "a test"));
+    let new = model("2", 8, echo);
+    let replaced = table.insert(Verified::named_by_operator(new.clone(), "a test")).unwrap();
+    assert!(Arc::ptr_eq(&replaced, &old));
+    assert!(!table.remove(&old), "another one is there under its name");
+    assert!(old.infer(call(1.0)).await.is_ok());
+    assert!(table.remove(&new) && !table.remove(&new));
+    assert!(new.infer(call(1.0)).await.is_ok());
+    assert!(table.find(&"fake".parse().unwrap()).await.is_err());
+}
+
+#[test]
+fn an_alias_stands_for_a_loaded_version_and_never_hides_one() {
+    let table = ModelTable::default();
+    for version in ["1", "2"] {
+        table.insert(Verified::named_by_operator(model(version, 8, echo), "a test"));
+    }
+    let (name, version) = ("fake".parse().unwrap(), |text: &str| text.parse::<ModelVersion>().unwrap());
+    let aliases = [("stable", "1"), ("2", "1"), ("next", "3")].map(|(alias, target)| (version(alias), version(target)));
+    table.set_aliases(&name, aliases.into());
+    let found = |asked: &str| table.get(&asked.parse().unwrap()).map(|model| model.info().version.to_string());
+    assert_eq!(found("fake:stable"), Ok("1".into()));
+    assert_eq!(found("fake:2"), Ok("2".into()));
+    assert!(found("fake:next").is_err());
+    table.set_aliases(&name, Default::default());
+    assert!(found("fake:stable").is_err());
+}
+
+#[test]
+fn what_a_model_holds_is_let_go_after_its_executors() {
+    let held: Arc<dyn std::any::Any + Send + Sync> = Arc::new(());
+    let options = ModelOptions { held: Some(held.clone()), ..ModelOptions::default() };
+    let executor = FakeExecutor { signature: signature(), script: Box::new(echo) };
+    let model = Model::start(info("1"), vec![Box::new(executor)], None, options).unwrap();
+    assert!(Arc::strong_count(&held) > 1);
+    assert!(model.drain(Duration::from_secs(10)));
+    assert_eq!(Arc::strong_count(&held), 1);
 }

@@ -1,79 +1,134 @@
 //! Every loaded model by name and version: where native endpoints and guests look theirs up.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use headland_package::{ModelName, ModelRef, ModelSelector, ModelVersion};
+use headland_trust::Verified;
 
-use crate::Model;
+use crate::on_demand::{OnDemand, Unavailable};
+use crate::{Model, NotLoaded};
 
-type Versions = BTreeMap<ModelVersion, Arc<Model>>;
+type Versions = BTreeMap<ModelVersion, Verified<Arc<Model>>>;
+/// What an alias of a model stands for, such as `stable` for `2.1`.
+pub type Aliases = BTreeMap<ModelVersion, ModelVersion>;
 
-/// The loaded models. Shared by everything that asks for inference.
-#[derive(Debug, Default)]
+/// The loaded models. Shared by everything that asks for inference. Only what was [`Verified`] gets in.
+#[derive(Default)]
 pub struct ModelTable {
-    models: RwLock<BTreeMap<ModelName, Versions>>,
+    entries: RwLock<Entries>,
+    on_demand: OnceLock<Arc<dyn OnDemand>>,
 }
 
-/// A model or version that is not loaded.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{}", self.message())]
-pub struct NotLoaded {
-    /// What was asked for.
-    pub asked: ModelRef,
-    /// What is loaded, as `name:version`: the versions of that name if there are some, all models otherwise.
-    pub loaded: Vec<String>,
-}
-
-impl NotLoaded {
-    fn message(&self) -> String {
-        let loaded = match self.loaded.as_slice() {
-            [] => "no model is loaded".to_owned(),
-            models => format!("loaded: {}", models.join(", ")),
-        };
-        format!("model `{}` is not loaded; {loaded}", self.asked)
-    }
+#[derive(Default)]
+struct Entries {
+    models: BTreeMap<ModelName, Versions>,
+    aliases: BTreeMap<ModelName, Aliases>,
 }
 
 impl ModelTable {
-    /// Puts a model in, in place of one with the same name and version, which is returned: its caller drains it.
-    pub fn insert(&self, model: Arc<Model>) -> Option<Arc<Model>> {
-        let info = model.info();
-        let (name, version) = (info.name.clone(), info.version.clone());
-        let mut models = self.models.write().unwrap_or_else(PoisonError::into_inner);
-        models.entry(name).or_default().insert(version, model)
+    /// Says who loads what is asked for and not there. The first call counts.
+    pub fn load_on_demand(&self, source: Arc<dyn OnDemand>) {
+        let _ = self.on_demand.set(source);
     }
 
-    /// Looks a model up.
+    /// Puts a model in, in place of one with the same name and version, which is returned. Who holds that one may go on
+    /// using it; it ends when the last of them lets go.
+    pub fn insert(&self, model: Verified<Arc<Model>>) -> Option<Arc<Model>> {
+        let info = model.get().info();
+        let (name, version) = (info.name.clone(), info.version.clone());
+        self.write().models.entry(name).or_default().insert(version, model).map(Verified::into_inner)
+    }
+
+    /// Takes a model out, if it still is `model`. Who holds it may go on using it; it ends when the last of them lets go.
+    pub fn remove(&self, model: &Arc<Model>) -> bool {
+        let mut entries = self.write();
+        let info = model.info();
+        let Some(versions) = entries.models.get_mut(&info.name) else { return false };
+        if !versions.get(&info.version).is_some_and(|there| Arc::ptr_eq(there.get(), model)) {
+            return false;
+        }
+        versions.remove(&info.version);
+        if versions.is_empty() {
+            entries.models.remove(&info.name);
+        }
+        true
+    }
+
+    /// Says what the aliases of `name` stand for, all at once.
+    pub fn set_aliases(&self, name: &ModelName, aliases: Aliases) {
+        let mut entries = self.write();
+        match aliases.is_empty() {
+            true => entries.aliases.remove(name),
+            false => entries.aliases.insert(name.clone(), aliases),
+        };
+    }
+
+    /// Looks a model up among the loaded ones.
     ///
     /// # Errors
     /// [`NotLoaded`], which names what is.
     pub fn get(&self, asked: &ModelRef) -> Result<Arc<Model>, NotLoaded> {
-        let models = self.read();
-        let versions = models.get(&asked.name);
+        let entries = self.read();
+        let versions = entries.models.get(&asked.name);
         let found = versions.and_then(|versions| match &asked.selector {
             ModelSelector::Latest => versions.last_key_value().map(|(_, model)| model),
-            ModelSelector::Version(version) => versions.get(version),
-            ModelSelector::Digest(digest) => versions.values().find(|model| model.info().digest == *digest),
+            ModelSelector::Version(version) => versions.get(version).or_else(|| {
+                let aliased = entries.aliases.get(&asked.name)?.get(version)?;
+                versions.get(aliased)
+            }),
+            ModelSelector::Digest(digest) => versions.values().find(|model| model.get().info().digest == *digest),
         });
-        found.cloned().ok_or_else(|| {
-            let listed = |versions: &Versions| -> Vec<String> {
-                versions.values().map(|model| format!("{}:{}", model.info().name, model.info().version)).collect()
-            };
-            let loaded = match versions {
-                Some(versions) => listed(versions),
-                None => models.values().flat_map(listed).collect(),
-            };
-            NotLoaded { asked: asked.clone(), loaded }
-        })
+        if let Some(found) = found {
+            found.get().touch();
+            return Ok(found.get().clone());
+        }
+        let listed = |versions: &Versions| -> Vec<String> {
+            versions.values().map(|model| model.get().info().to_string()).collect()
+        };
+        let loaded = match versions {
+            Some(versions) => listed(versions),
+            None => entries.models.values().flat_map(listed).collect(),
+        };
+        Err(NotLoaded { asked: asked.clone(), loaded })
+    }
+
+    /// Looks a model up, and has it loaded if it is not there and somebody can.
+    ///
+    /// # Errors
+    /// [`Unavailable`], with the cause.
+    pub async fn find(&self, asked: &ModelRef) -> Result<Arc<Model>, Unavailable> {
+        let not_loaded = match self.get(asked) {
+            Ok(model) => return Ok(model),
+            Err(not_loaded) => not_loaded,
+        };
+        match self.on_demand.get() {
+            Some(source) => source.load(asked.clone(), not_loaded).await,
+            None => Err(not_loaded.into()),
+        }
     }
 
     /// Every loaded model, by name and then version.
     pub fn all(&self) -> Vec<Arc<Model>> {
-        self.read().values().flat_map(BTreeMap::values).cloned().collect()
+        self.admitted().into_iter().map(Verified::into_inner).collect()
     }
 
-    fn read(&self) -> RwLockReadGuard<'_, BTreeMap<ModelName, Versions>> {
-        self.models.read().unwrap_or_else(PoisonError::into_inner)
+    /// Every loaded model with why it was let in, by name and then version.
+    pub fn admitted(&self) -> Vec<Verified<Arc<Model>>> {
+        self.read().models.values().flat_map(BTreeMap::values).cloned().collect()
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Entries> {
+        self.entries.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Entries> {
+        self.entries.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl std::fmt::Debug for ModelTable {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entries(self.all()).finish()
     }
 }

@@ -1,5 +1,6 @@
 //! The thread that owns an executor: takes batches from the queue, runs them, answers the callers.
 
+use std::any::Any;
 use std::convert::Infallible;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, mpsc};
@@ -11,8 +12,9 @@ use headland_nn_core::{Executor, NnError};
 use crate::queue::{Done, Job, Queue};
 use crate::stats::ModelStats;
 
-/// Held by every thread of a model to its end: nothing is ever sent, and the receiver sees when the last one is gone.
-pub(crate) type Alive = mpsc::Sender<Infallible>;
+/// Held by every thread of a model to its end: nothing is ever sent, and the receiver sees when the last one is gone. With
+/// it, what the model's owner wants held for as long.
+pub(crate) type Alive = (mpsc::Sender<Infallible>, Option<Arc<dyn Any + Send + Sync>>);
 
 /// Starts the thread `name`; it ends when the queue is closed and empty, and drops `alive` after the executor.
 pub(crate) fn spawn(

@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 /// A compute device of this machine.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub enum Device {
     /// The processor.
     #[default]

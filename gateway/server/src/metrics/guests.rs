@@ -13,10 +13,10 @@ pub(super) fn families(gateway: &Gateway) -> Vec<MetricFamily> {
     let instances = Gauge::new("headland_guest_instances", "Guest instances alive now", &["app"]);
     for (app, stats) in gateway.apps().stats() {
         for outcome in Outcome::ALL {
-            runs.add(&[app, outcome.label()], stats.requests(outcome) as f64);
+            runs.add(&[&app, outcome.label()], stats.requests(outcome) as f64);
         }
-        cut_off.add(&[app], stats.cut_off() as f64);
-        instances.set(&[app], stats.instances() as f64);
+        cut_off.add(&[&app], stats.cut_off() as f64);
+        instances.set(&[&app], stats.instances() as f64);
     }
     [runs.families(), cut_off.families(), instances.families()].concat()
 }

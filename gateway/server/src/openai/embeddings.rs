@@ -31,7 +31,7 @@ pub(super) async fn create(State(gateway): State<Arc<Gateway>>, request: Request
     let bytes = held.clone();
     let EmbeddingsRequest { model, input, encoding_format, dimensions } =
         offload::run(&gateway, deadline, held.len(), move || input::parse(&bytes)).await??;
-    let model = lookup::model(&gateway, &model, None)?;
+    let model = lookup::model(&gateway, &model, None).await?;
     let embedder = Embedder::of(&model).ok_or_else(|| no_embedder(&gateway, &model))?;
     embedder.check_dimensions(dimensions)?;
     let texts = input.len();

@@ -1,0 +1,163 @@
+//! `/admin/v1/models`: every version in the registry and in memory, its aliases, and taking it away.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::extract::{Path, Query, State};
+use axum::routing::{delete, get, put};
+use axum::{Json, Router};
+use headland_batcher::Model;
+use headland_lifecycle::IndexEntry;
+use headland_package::{ModelName, ModelRef, ModelSelector, ModelVersion};
+use serde::{Deserialize, Serialize};
+
+use super::{Administration, Answer, DONE, Done, JsonBody};
+use crate::errors::{ApiError, Reason};
+use crate::kserve::{ModelTensors, tensors};
+
+pub(super) fn routes() -> Router<Administration> {
+    Router::new()
+        .route("/admin/v1/models", get(list))
+        .route("/admin/v1/models/{name}", get(show))
+        .route("/admin/v1/models/{name}/aliases/{alias}", put(set_alias).delete(remove_alias))
+        .route("/admin/v1/models/{name}/versions/{version}", delete(remove_version))
+}
+
+#[derive(Serialize)]
+struct ModelList {
+    models: Vec<ModelSummary>,
+}
+
+#[derive(Serialize)]
+struct ModelSummary {
+    #[serde(flatten)]
+    entry: IndexEntry,
+    #[serde(flatten)]
+    loaded: Option<LoadedModel>,
+}
+
+/// What only a loaded model has.
+#[derive(Serialize)]
+struct LoadedModel {
+    digest: String,
+    backend: &'static str,
+    device: String,
+    memory_bytes: u64,
+    pending: usize,
+    answered: u64,
+    /// The longest text it takes whole, in tokens, if it takes text.
+    tokens_max: Option<usize>,
+    #[serde(flatten)]
+    tensors: ModelTensors,
+}
+
+impl LoadedModel {
+    fn of(model: &Model) -> Self {
+        LoadedModel {
+            digest: model.info().digest.to_string(),
+            backend: model.info().backend,
+            device: model.device().to_string(),
+            memory_bytes: model.memory_bytes(),
+            pending: model.pending(),
+            answered: model.stats().success(),
+            tokens_max: model.text().map(headland_text::TextEncoder::max_sequence_length),
+            tensors: tensors(model),
+        }
+    }
+}
+
+async fn summaries(administration: &Administration) -> Result<Vec<ModelSummary>, ApiError> {
+    let loaded: BTreeMap<(ModelName, ModelVersion), Arc<Model>> = administration
+        .gateway
+        .models()
+        .all()
+        .into_iter()
+        .map(|model| ((model.info().name.clone(), model.info().version.clone()), model))
+        .collect();
+    let entries = administration.models.index().await?;
+    let summary = |entry: IndexEntry| {
+        let model = loaded.get(&(entry.name.clone(), entry.version.clone()));
+        ModelSummary { loaded: model.map(|model| LoadedModel::of(model)), entry }
+    };
+    Ok(entries.into_iter().map(summary).collect())
+}
+
+async fn list(State(administration): State<Administration>) -> Answer<ModelList> {
+    Ok(Json(ModelList { models: summaries(&administration).await? }))
+}
+
+#[derive(Serialize)]
+struct ModelDetails {
+    #[serde(flatten)]
+    summary: ModelSummary,
+    #[serde(flatten)]
+    stored: Option<headland_lifecycle::models::StoredDetails>,
+}
+
+async fn show(State(administration): State<Administration>, Path(name): Path<String>) -> Answer<ModelDetails> {
+    let asked: ModelRef =
+        name.parse().map_err(|error: headland_package::IdError| ApiError::new(Reason::NotFound, error.to_string()))?;
+    let mut found = summaries(&administration).await?;
+    found.retain(|summary| summary.entry.name == asked.name);
+    let versions: Vec<String> = found.iter().map(|summary| summary.entry.version.to_string()).collect();
+    let wanted = |summary: &ModelSummary| match &asked.selector {
+        ModelSelector::Latest => true,
+        ModelSelector::Version(version) => summary.entry.version == *version || summary.entry.aliases.contains(version),
+        ModelSelector::Digest(digest) => {
+            summary.loaded.as_ref().is_some_and(|loaded| loaded.digest == digest.to_string())
+        }
+    };
+    found.retain(wanted);
+    // The highest one that is loaded; the highest there is, if none is.
+    let loaded = found.iter().rposition(|summary| summary.loaded.is_some());
+    let Some(summary) = loaded.map(|index| found.swap_remove(index)).or_else(|| found.pop()) else {
+        let there = match versions.as_slice() {
+            [] => "headland model list shows what there is".to_owned(),
+            versions => format!("its versions are {}", versions.join(", ")),
+        };
+        return Err(ApiError::new(Reason::NotFound, format!("there is no model `{asked}`; {there}")));
+    };
+    let stored = match summary.entry.in_registry {
+        true => Some(administration.models.stored(&summary.entry.name, &summary.entry.version).await?),
+        false => None,
+    };
+    Ok(Json(ModelDetails { summary, stored }))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Target {
+    version: ModelVersion,
+}
+
+async fn set_alias(
+    State(administration): State<Administration>,
+    Path((name, alias)): Path<(ModelName, ModelVersion)>,
+    JsonBody(target): JsonBody<Target>,
+) -> Done {
+    administration.models.set_alias(&name, &alias, &target.version).await?;
+    DONE
+}
+
+async fn remove_alias(
+    State(administration): State<Administration>,
+    Path((name, alias)): Path<(ModelName, ModelVersion)>,
+) -> Done {
+    administration.models.remove_alias(&name, &alias).await?;
+    DONE
+}
+
+#[derive(Deserialize)]
+struct Force {
+    #[serde(default)]
+    force: bool,
+}
+
+async fn remove_version(
+    State(administration): State<Administration>,
+    Path((name, version)): Path<(ModelName, ModelVersion)>,
+    Query(Force { force }): Query<Force>,
+) -> Done {
+    administration.models.remove_version(&name, &version, force).await?;
+    DONE
+}
