@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs what the tests need (the Wasm target, the ONNX Runtime library, the example model, Python clients) and runs
-# them all. REQUIRE_*: a part that is missing fails its tests instead of skipping them.
+# Installs what the tests need (the Wasm target, the ONNX Runtime library, the example model, Python clients, skopeo) and
+# runs them all. REQUIRE_*: a part that is missing fails its tests instead of skipping them.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/python.sh
@@ -20,6 +20,13 @@ if [ "$(cat "$venv/.requirements" 2>/dev/null)" != "$wanted" ]; then
     make_venv "$venv"
     "$venv/bin/pip" install --quiet --disable-pip-version-check --requirement tests/requirements.txt
     echo "$wanted" > "$venv/.requirements"
+fi
+
+# A registry client that others push and pull with.
+if ! command -v skopeo >/dev/null; then
+    step "skopeo"
+    as_root=$([ "$(id -u)" = 0 ] || echo sudo)
+    $as_root apt-get install --yes --quiet skopeo || { $as_root apt-get update --quiet && $as_root apt-get install --yes --quiet skopeo; }
 fi
 
 step "example guests"

@@ -117,12 +117,16 @@ class Answer:
 class Gateway:
     """One `headland up` process on free ports of 127.0.0.1, its log in a file."""
 
-    def __init__(self, folder, *arguments, log="info,guest=debug", log_format="json", data_dir=None, env=None):
+    def __init__(self, folder, *arguments, log="info,guest=debug", log_format="json", data_dir=None, cache_of=None, env=None):
         self.folder = Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         self.port, self.admin_port = free_ports(2)
         self.log_path = self.folder / "headland.log"
         self.data_dir = Path(data_dir or self.folder / "data")
+        if cache_of:
+            # A data directory serves one gateway at a time; what another one compiled spares the work.
+            self.data_dir.mkdir(parents=True, exist_ok=True)
+            (self.data_dir / "cache").symlink_to(cache_of.data_dir / "cache")
         self.command = [
             str(binary()), "up",
             "--listen", f"127.0.0.1:{self.port}",
@@ -209,8 +213,14 @@ class Gateway:
     def post(self, path, body=None, **more):
         return self.request("POST", path, body, **more)
 
-    def admin(self, path):
-        return self.request("GET", path, port=self.admin_port)
+    @property
+    def admin_token(self):
+        """The token that the gateway leaves for whoever may read its data directory."""
+        return (self.data_dir / "admin.token").read_text().strip()
+
+    def admin(self, path, method="GET", body=None):
+        headers = {"authorization": f"Bearer {self.admin_token}"}
+        return self.request(method, path, body=body, headers=headers, port=self.admin_port)
 
     def socket(self):
         return socket.create_connection(("127.0.0.1", self.port), timeout=ANSWER_SECONDS_MAX)

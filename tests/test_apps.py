@@ -192,7 +192,7 @@ def test_apps_answer_by_host_and_longest_prefix(tmp_path, gateway):
         ("named", "named.test", "/", "hello"),
     ]
     apps = [app(tmp_path, name, path, component, host=host) for name, host, path, component in routes]
-    with support.Gateway(tmp_path, *[f"--app={each}" for each in apps], data_dir=gateway.data_dir) as other:
+    with support.Gateway(tmp_path, *[f"--app={each}" for each in apps], cache_of=gateway) as other:
 
         def answer(path, host="localhost"):
             return other.post(path, b"echo", headers={"host": host}).text
@@ -213,7 +213,7 @@ def test_canaries_share_by_weight(tmp_path, gateway):
         'name = "canary"\n'
         + "".join(f'[[route]]\npath = "/"\ncomponent = "{support.component(name)}"\nweight = {weight}\n' for name, weight in routes)
     )
-    with support.Gateway(tmp_path, f"--app={path}", data_dir=gateway.data_dir) as other:
+    with support.Gateway(tmp_path, f"--app={path}", cache_of=gateway) as other:
         answers = [other.post("/", b"echo").text for _ in range(400)]
     hello, echo = answers.count("hello, world\n"), answers.count("echo")
     assert hello + echo == 400 and 60 < echo < 140, (hello, echo)
@@ -233,7 +233,7 @@ def test_outgoing_requests_reach_what_the_manifest_allows_and_nothing_else(tmp_p
         threading.Thread(target=server.serve_forever, daemon=True).start()
         port = server.server_address[1]
         path = app(tmp_path, "out", "/out", "outbound", more=f'[outbound]\nallow = ["http://127.0.0.1:{port}"]')
-        with support.Gateway(tmp_path, f"--app={path}", data_dir=gateway.data_dir) as other:
+        with support.Gateway(tmp_path, f"--app={path}", cache_of=gateway) as other:
             assert other.get(f"/out?url=http://127.0.0.1:{port}/x").json() == {"status": 204}
             for denied in (f"http://localhost:{port}/", f"http://127.0.0.1:{other.admin_port}/metrics", f"https://127.0.0.1:{port}/"):
                 answer = other.get(f"/out?url={denied}").json()
@@ -245,7 +245,7 @@ def test_outgoing_requests_reach_what_the_manifest_allows_and_nothing_else(tmp_p
 def test_an_environment_variable_of_the_manifest_chooses_the_model(tmp_path, gateway):
     path = app(tmp_path, "two", "/two", "digits", more='[models]\nallow = ["other"]\n[env]\nMODEL = "other"')
     arguments = [f"--app={path}", f"--model=other={support.DIGITS}"]
-    with support.Gateway(tmp_path, *arguments, data_dir=gateway.data_dir) as other:
+    with support.Gateway(tmp_path, *arguments, cache_of=gateway) as other:
         image = support.DIGITS / "samples/7.png"
         assert other.post("/two", image.read_bytes()).json()["digit"] == 7
 

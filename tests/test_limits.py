@@ -43,7 +43,7 @@ def small(tmp_path_factory, gateway):
         manifest = "{support.manifest("rust/digits")}"
         """,
     )
-    with support.Gateway(folder, f"--config={path}", data_dir=gateway.data_dir) as running:
+    with support.Gateway(folder, f"--config={path}", cache_of=gateway) as running:
         yield running
         still_fine(running)
 

@@ -146,5 +146,5 @@ def test_components_that_cannot_run_are_refused(tmp_path):
 
 def test_two_apps_cannot_claim_one_path(tmp_path, gateway):
     apps = [app(tmp_path, name, "/same", "hello") for name in ("one", "two")]
-    said = support.refuses_to_start(tmp_path, *[f"--app={each}" for each in apps], data_dir=gateway.data_dir)
+    said = support.refuses_to_start(tmp_path, *[f"--app={each}" for each in apps], cache_of=gateway)
     assert "`one` and `two` both claim path `/same`" in said, said

@@ -1,10 +1,8 @@
 //! What goes on beside the requests: a changed policy is read, garbage of the registry is collected.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use headland_lifecycle::{ModelControl, PolicyFile};
 use headland_registry::store::Store;
 use headland_server::Administration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -17,13 +15,14 @@ const GARBAGE_EVERY: Duration = Duration::from_secs(3600);
 /// Starts everything; it ends with the runtime.
 pub fn start(administration: &Administration) -> Result<()> {
     let hangup = signal(SignalKind::hangup()).context("listening for SIGHUP")?;
-    tokio::spawn(follow_policy(administration.policy.clone(), administration.models.clone(), hangup));
+    tokio::spawn(follow_policy(administration.clone(), hangup));
     tokio::spawn(collect_garbage(administration.registry.store.clone()));
     Ok(())
 }
 
 /// Reads the policy again when its file changes, or at SIGHUP, and unloads what it does not admit any more.
-async fn follow_policy(policy: Arc<PolicyFile>, models: ModelControl, mut hangup: Signal) {
+async fn follow_policy(administration: Administration, mut hangup: Signal) {
+    let policy = &administration.policy;
     loop {
         tokio::select! {
             _ = tokio::time::sleep(POLICY_LOOK_EVERY) => {
@@ -36,7 +35,8 @@ async fn follow_policy(policy: Arc<PolicyFile>, models: ModelControl, mut hangup
         match policy.reload() {
             Ok(()) => {
                 tracing::info!("the trust policy was read again");
-                models.apply_policy().await;
+                administration.models.apply_policy().await;
+                administration.apps.apply_policy().await;
             }
             Err(error) => {
                 let error = anyhow::Error::from(error);

@@ -12,6 +12,7 @@ mod hub;
 mod logging;
 mod memory;
 mod models;
+mod named_apps;
 mod policy;
 mod pull;
 mod push;

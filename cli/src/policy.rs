@@ -45,8 +45,8 @@ pub fn test(options: &TestPolicy) -> ExitCode {
 pub fn reload(target: &Target) -> Result<()> {
     let answer = Gateway::open(target)?.send(Method::POST, "/admin/v1/policy/reload", None)?;
     print(target.json, &answer, |answer| {
-        let unloaded =
-            items(&answer["unloaded"]).map(|one| format!("unloaded {}: {}\n", text(one, "model"), text(one, "reason")));
+        let unloaded = items(&answer["unloaded"])
+            .map(|one| format!("unloaded {}: {}\n", text(one, "artifact"), text(one, "reason")));
         let unloaded: String = unloaded.collect();
         format!("the gateway has read its policy again\n{unloaded}")
     })

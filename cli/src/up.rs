@@ -7,19 +7,18 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use headland_access::TokenStore;
 use headland_batcher::ModelTable;
-use headland_guest_host::{AppSource, Apps, GuestEngine, PoolOptions, Prepared};
-use headland_lifecycle::{ModelControl, ModelParts, PolicyFile, PolicyGate};
+use headland_guest_host::{Apps, GuestEngine, PoolOptions, Prepared};
+use headland_lifecycle::{AppControl, AppParts, ModelControl, ModelParts, PolicyFile, PolicyGate};
 use headland_registry::Registry;
 use headland_registry::store::{Store, StoreOptions};
 use headland_server::{Administration, Gateway, Limits, admin_plane, data_plane, serve};
-use headland_trust::Verified;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use crate::args::UpOptions;
 use crate::config::{Config, LimitsConfig};
 use crate::models::{BuiltIn, FolderLoader};
-use crate::{background, files, logging, memory, signals};
+use crate::{background, files, logging, memory, named_apps, signals};
 
 /// Time the executors get for what still waits when the last connection is gone: nobody listens to its result any more.
 const MODELS_DRAIN_MAX: Duration = Duration::from_secs(5);
@@ -57,6 +56,8 @@ async fn up(config: Config) -> Result<()> {
             bail!("two manifests are named `{name}`");
         }
     }
+    // Each says why in the log, and in `headland app list`; those that still may serve do.
+    administration.apps.restore().await;
     let models = gateway.models().clone();
     models.load_on_demand(Arc::new(administration.models.clone()));
     background::start(&administration)?;
@@ -138,11 +139,10 @@ fn load(config: &Config, limits: Limits, open_metrics: bool) -> Result<Parts> {
     let pool = config.limits.instances.map_or_else(PoolOptions::default, |instances_max| PoolOptions { instances_max });
     let engine = GuestEngine::new(pool)
         .map_err(|error| anyhow::anyhow!("the guest engine cannot start: {error:#}; try fewer [limits] instances"))?;
-    let apps = Apps::new(&engine, &table, &config.data_dir.join("cache/components"))?;
+    let apps = Arc::new(Apps::new(&engine, &table, &config.data_dir.join("cache/components"))?);
     let mut prepared = Vec::new();
     for path in &config.apps {
-        let source = AppSource::open(path)?;
-        prepared.push(apps.prepare(Verified::named_by_operator(source, format!("--app {}", path.display())))?);
+        prepared.push(apps.prepare(named_apps::admit(path, in_force.as_deref())?)?);
     }
 
     let models = ModelControl::new(ModelParts {
@@ -153,10 +153,17 @@ fn load(config: &Config, limits: Limits, open_metrics: bool) -> Result<Parts> {
         budget,
         region: config.region.clone(),
     });
-    let gatekeeper = Arc::new(PolicyGate::new(store.clone(), policy.watch(), models.clone()));
+    let control = AppControl::open(AppParts {
+        store: store.clone(),
+        policy: policy.watch(),
+        apps: apps.clone(),
+        record: config.data_dir.join("state/apps.json"),
+        region: config.region.clone(),
+    })?;
+    let gatekeeper = Arc::new(PolicyGate::new(store.clone(), policy.watch(), models.clone(), control.clone()));
     let registry = Registry { store, gatekeeper, limits: Default::default() };
-    let gateway = Gateway::new(table, Arc::new(apps), limits);
-    let administration = Administration { gateway, models, registry, tokens, policy, open_metrics };
+    let gateway = Gateway::new(table, apps, limits);
+    let administration = Administration { gateway, models, apps: control, registry, tokens, policy, open_metrics };
     Ok(Parts { administration, prepared })
 }
 

@@ -36,8 +36,8 @@ pub enum LifecycleError {
         /// What would help.
         advice: &'static str,
     },
-    /// Too many loads wait already.
-    #[error("{0} loads wait already; try again when some are done")]
+    /// Too many loads or deployments wait already.
+    #[error("{0} such changes wait already; try again when some are done")]
     Busy(usize),
     /// The store failed.
     #[error(transparent)]

@@ -16,19 +16,20 @@ use headland_trust::policy::Artifact;
 
 use crate::models::catalog::{self, Stored};
 use crate::models::{ModelControl, judge};
-use crate::{LifecycleError, PolicyWatch};
+use crate::{AppControl, LifecycleError, PolicyWatch};
 
 /// Judges by the policy in force.
 pub struct PolicyGate {
     store: Store,
     policy: PolicyWatch,
     models: ModelControl,
+    apps: AppControl,
 }
 
 impl PolicyGate {
     /// A gate in front of `store`.
-    pub fn new(store: Store, policy: PolicyWatch, models: ModelControl) -> Self {
-        PolicyGate { store, policy, models }
+    pub fn new(store: Store, policy: PolicyWatch, models: ModelControl, apps: AppControl) -> Self {
+        PolicyGate { store, policy, models, apps }
     }
 
     fn judge_model(&self, name: &ModelName, put: &ManifestPut<'_>, files: &[PackedFile]) -> Result<(), Refusal> {
@@ -139,17 +140,24 @@ impl Gatekeeper for PolicyGate {
     }
 
     fn judge_delete(&self, repository: &Repository, reference: &Reference) -> Result<(), Refusal> {
-        let RepositoryKind::Model(name) = oci::repository_kind(repository.as_str()) else { return Ok(()) };
         let digest = match reference {
             Reference::Digest(digest) => Some(*digest),
             Reference::Tag(tag) => self.store.tag(repository, tag).map_err(failed)?,
         };
-        if digest.is_some_and(|digest| self.models.is_loaded(&name, digest)) {
-            let message =
-                format!("{repository} {reference} is loaded; unload it first, or use `headland model rm --force`");
-            return Err(Refusal::Conflict { message });
+        let Some(digest) = digest else { return Ok(()) };
+        let (in_use, advice) = match oci::repository_kind(repository.as_str()) {
+            RepositoryKind::Model(name) => {
+                (self.models.is_loaded(&name, digest), "unload it first, or use `headland model rm --force`")
+            }
+            RepositoryKind::App(name) => {
+                (self.apps.is_deployed(&name, digest), "remove the app, or deploy another version")
+            }
+            RepositoryKind::Other => (false, ""),
+        };
+        match in_use {
+            true => Err(Refusal::Conflict { message: format!("{repository} {reference} is in use; {advice}") }),
+            false => Ok(()),
         }
-        Ok(())
     }
 }
 

@@ -15,7 +15,7 @@ use axum::extract::{FromRef, FromRequest, Request, State};
 use axum::routing::get;
 use axum::{Json, Router};
 use headland_access::TokenStore;
-use headland_lifecycle::{LifecycleError, ModelControl, PolicyFile};
+use headland_lifecycle::{AppControl, LifecycleError, ModelControl, PolicyFile};
 use headland_registry::Registry;
 use http::Uri;
 use http::header::CONTENT_TYPE;
@@ -35,6 +35,8 @@ pub struct Administration {
     pub gateway: Arc<Gateway>,
     /// Loads and unloads models.
     pub models: ModelControl,
+    /// Deploys and rolls back apps.
+    pub apps: AppControl,
     /// Where everything that is pushed goes.
     pub registry: Registry,
     /// Who may ask.

@@ -56,7 +56,7 @@ impl Gateway {
     }
 
     /// The deployed apps.
-    pub fn apps(&self) -> &Apps {
+    pub fn apps(&self) -> &Arc<Apps> {
         &self.apps
     }
 

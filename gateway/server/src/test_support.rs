@@ -11,7 +11,7 @@ use headland_access::{Scope, TokenStore};
 use headland_batcher::{Model, ModelInfo, ModelOptions, ModelTable};
 use headland_guest_host::{Apps, GuestEngine, PoolOptions};
 use headland_lifecycle::models::{budget::Budget, build::Backends};
-use headland_lifecycle::{ModelControl, ModelParts, PolicyFile, PolicyGate};
+use headland_lifecycle::{AppControl, AppParts, ModelControl, ModelParts, PolicyFile, PolicyGate};
 use headland_nn_core::{
     DType, Device, Dim, Executor, ModelFiles, NamedTensor, NnError, OutputSelection, Signature, Tensor, TensorSpec,
 };
@@ -156,9 +156,17 @@ pub(crate) fn admin(gateway: Arc<Gateway>) -> Router {
         budget: Budget::new([]),
         region: None,
     });
-    let gatekeeper = Arc::new(PolicyGate::new(store.clone(), policy.watch(), models.clone()));
+    let apps = AppControl::open(AppParts {
+        store: store.clone(),
+        policy: policy.watch(),
+        apps: gateway.apps().clone(),
+        record: dir.path().join("apps.json"),
+        region: None,
+    });
+    let apps = apps.unwrap();
+    let gatekeeper = Arc::new(PolicyGate::new(store.clone(), policy.watch(), models.clone(), apps.clone()));
     let registry = Registry { store, gatekeeper, limits: Default::default() };
-    let administration = Administration { gateway, models, registry, tokens, policy, open_metrics: false };
+    let administration = Administration { gateway, models, apps, registry, tokens, policy, open_metrics: false };
     // With the token, the folder: it lives as long as the router.
     let held = Arc::new((dir, format!("Bearer {}", token.reveal())));
     admin_plane(administration).layer(map_request(move |mut request: axum::extract::Request| {

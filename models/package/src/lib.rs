@@ -6,6 +6,7 @@
 mod app;
 mod digest;
 pub mod folder;
+mod hashed;
 mod ids;
 mod model;
 pub mod oci;
@@ -14,6 +15,7 @@ mod units;
 
 pub use app::{AppManifest, AppManifestError, Limits, Route};
 pub use digest::Sha256Digest;
+pub use hashed::{FileBytes, Hashed};
 pub use ids::{AppName, IdError, ModelName, ModelRef, ModelSelector, ModelVersion};
 pub use model::{Format, INSTANCES_MAX, ModelPackage, PackageError};
 pub use units::{ByteSize, ParseByteSizeError};

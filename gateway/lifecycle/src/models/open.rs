@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 use std::time::SystemTime;
 
-use bytes::Bytes;
 use headland_nn_core::ModelFiles;
+use headland_package::Hashed;
 use headland_registry::store::Store;
 use headland_trust::contents::Listing;
 use headland_trust::policy::{Artifact, Judgement};
@@ -31,17 +31,19 @@ pub fn judge(stored: &Stored, policy: &Policy) -> Result<Judgement, LifecycleErr
 pub fn open(store: &Store, stored: &Stored, policy: &Policy) -> Result<Verified<ModelFiles>, LifecycleError> {
     // Before gigabytes are hashed for nothing.
     judge(stored, policy)?;
-    let mut files: BTreeMap<String, Bytes> = BTreeMap::new();
+    let mut files: BTreeMap<String, Hashed> = BTreeMap::new();
     for file in &stored.files {
         let missing = || LifecycleError::Broken(format!("{}: the registry has lost {}", file.path, file.digest));
         let blob = store.blob(&stored.repository, file.digest)?.ok_or_else(missing)?;
-        files.insert(file.path.clone(), blob.map_verified()?);
+        files.insert(file.path.clone(), blob.map_hashed()?);
     }
     let verified = policy.verify_model(&artifact(stored), files, &stored.signatures, SystemTime::now())?;
     for warning in &verified.evidence().warnings {
         tracing::warn!(model = %stored.name, version = %stored.version, "admitted although {warning}");
     }
-    Ok(verified.map(|files| ModelFiles::new(format!("{}:{}", stored.name, stored.version), files)))
+    let label = format!("{}:{}", stored.name, stored.version);
+    let bytes = |(path, file): (String, Hashed)| (path, file.bytes().clone());
+    Ok(verified.map(|files| ModelFiles::new(label, files.into_iter().map(bytes))))
 }
 
 fn artifact(stored: &Stored) -> Artifact {

@@ -9,6 +9,7 @@ use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair};
 use base64::prelude::{BASE64_STANDARD, Engine};
 use bytes::Bytes;
 use headland_batcher::Call;
+use headland_guest_host::{Apps, GuestEngine, PoolOptions};
 use headland_nn_core::{
     Backend, DType, Device, Dim, Executor, ModelFiles, NamedTensor, NnError, OutputSelection, Signature, Tensor,
     TensorSpec,
@@ -22,7 +23,7 @@ use headland_trust::contents::Files;
 use headland_trust::oms::{self, SignOptions};
 
 use super::*;
-use crate::{PolicyFile, PolicyGate};
+use crate::{AppControl, AppParts, PolicyFile, PolicyGate};
 
 static OURS: LazyLock<String> = LazyLock::new(private_key);
 static THEIRS: LazyLock<String> = LazyLock::new(private_key);
@@ -120,7 +121,15 @@ impl Fixture {
             region: None,
         });
         table.load_on_demand(Arc::new(control.clone()));
-        let gate = PolicyGate::new(store.clone(), policy.watch(), control.clone());
+        let engine = GuestEngine::new(PoolOptions { instances_max: 1 }).unwrap();
+        let apps = AppControl::open(AppParts {
+            store: store.clone(),
+            policy: policy.watch(),
+            apps: Arc::new(Apps::new(&engine, &table, &dir.path().join("components")).unwrap()),
+            record: dir.path().join("apps.json"),
+            region: None,
+        });
+        let gate = PolicyGate::new(store.clone(), policy.watch(), control.clone(), apps.unwrap());
         Fixture { dir, store, policy, control, table, backend, gate }
     }
 

@@ -1,8 +1,11 @@
 //! `/admin/v1/policy`: the trust policy in force, and reading it again.
 
+use std::sync::Arc;
+
 use axum::extract::State;
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use headland_lifecycle::LifecycleError;
 use headland_trust::policy::Explanation;
 use serde::Serialize;
 
@@ -30,13 +33,21 @@ struct Reloaded {
 
 #[derive(Serialize)]
 struct Unloaded {
-    model: String,
+    /// `models/NAME:VERSION` or `apps/NAME:VERSION`.
+    artifact: String,
     reason: String,
 }
 
 async fn reload(State(administration): State<Administration>) -> Answer<Reloaded> {
     administration.policy.reload().map_err(|error| ApiError::new(Reason::BadPolicy, error.to_string()))?;
-    let denied = administration.models.apply_policy().await;
-    let unloaded = denied.into_iter().map(|(model, error)| Unloaded { model, reason: error.to_string() });
-    Ok(Json(Reloaded { unloaded: unloaded.collect() }))
+    let models = administration.models.apply_policy().await;
+    let apps = administration.apps.apply_policy().await;
+    let unloaded = |kind: &'static str| {
+        move |(name, error): (String, Arc<LifecycleError>)| Unloaded {
+            artifact: format!("{kind}/{name}"),
+            reason: error.to_string(),
+        }
+    };
+    let models = models.into_iter().map(unloaded("models"));
+    Ok(Json(Reloaded { unloaded: models.chain(apps.into_iter().map(unloaded("apps"))).collect() }))
 }

@@ -6,7 +6,7 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use headland_package::Sha256Digest;
+use headland_package::{Hashed, Sha256Digest};
 use memmap2::{Advice, MmapOptions};
 
 use super::StoreError;
@@ -78,9 +78,17 @@ impl Blob {
     /// # Errors
     /// [`StoreError::DigestMismatch`] naming the file when it was tampered with or damaged; or the disk refuses.
     pub fn map_verified(&self) -> Result<Bytes, StoreError> {
-        let bytes = self.map().at("map", &self.path)?;
-        self.check(&bytes)?;
-        Ok(bytes)
+        self.map_hashed().map(|hashed| hashed.bytes().clone())
+    }
+
+    /// [`Self::map_verified`], with the digest it was verified by, for whoever compares that with a signature.
+    ///
+    /// # Errors
+    /// As [`Self::map_verified`].
+    pub fn map_hashed(&self) -> Result<Hashed, StoreError> {
+        let hashed = Hashed::of(self.map().at("map", &self.path)?);
+        self.compare(hashed.sha256())?;
+        Ok(hashed)
     }
 
     fn map(&self) -> io::Result<Bytes> {
@@ -97,8 +105,7 @@ impl Blob {
         Ok(Bytes::from_owner(map))
     }
 
-    fn check(&self, bytes: &[u8]) -> Result<(), StoreError> {
-        let found = Sha256Digest::of(bytes);
+    fn compare(&self, found: Sha256Digest) -> Result<(), StoreError> {
         if found == self.digest {
             return Ok(());
         }
@@ -114,7 +121,7 @@ impl Blob {
         }
         let mut bytes = Vec::new();
         (&mut self.file).take(limit).read_to_end(&mut bytes).at("read", &self.path)?;
-        self.check(&bytes)?;
+        self.compare(Sha256Digest::of(&bytes))?;
         Ok(bytes.into())
     }
 }

@@ -4,10 +4,9 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
-use bytes::Bytes;
 use headland_package::oci::{ANNOTATION_VERSION, Manifest, ManifestError};
 use headland_package::strict_toml::{self, FILE_BYTES_MAX, TomlError};
-use headland_package::{AppName, IdError, ModelName, ModelVersion};
+use headland_package::{AppName, FileBytes, IdError, ModelName, ModelVersion};
 use serde::{Deserialize, Serialize};
 
 /// Where a model says what it is.
@@ -136,9 +135,10 @@ impl Stated {
     ///
     /// # Errors
     /// When its `headland.model.toml` is too large, or no TOML.
-    pub(super) fn by_model(files: &BTreeMap<String, Bytes>, left_out: &[String]) -> Result<Self, TomlError> {
+    pub(super) fn by_model<B: FileBytes>(files: &BTreeMap<String, B>, left_out: &[String]) -> Result<Self, TomlError> {
         let signed = !left_out.iter().any(|path| path == MODEL_MANIFEST);
-        let Some(manifest) = files.get(MODEL_MANIFEST).filter(|_| signed) else { return Ok(Stated::default()) };
+        let manifest = files.get(MODEL_MANIFEST).filter(|_| signed).map(FileBytes::bytes);
+        let Some(manifest) = manifest else { return Ok(Stated::default()) };
         if manifest.len() as u64 > FILE_BYTES_MAX {
             return Err(TomlError::TooLarge { path: MODEL_MANIFEST.into() });
         }

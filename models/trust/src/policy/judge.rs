@@ -5,9 +5,8 @@
 use std::collections::BTreeMap;
 use std::time::SystemTime;
 
-use bytes::Bytes;
-use headland_package::Sha256Digest;
 use headland_package::oci::ANNOTATION_VERSION;
+use headland_package::{FileBytes, Sha256Digest};
 use serde::Serialize;
 
 use super::Policy;
@@ -60,13 +59,13 @@ impl Policy {
     ///
     /// # Errors
     /// [`Denied`], naming the rule, and each authority with why it does not count.
-    pub fn verify_model(
+    pub fn verify_model<B: FileBytes>(
         &self,
         artifact: &Artifact,
-        mut files: BTreeMap<String, Bytes>,
+        mut files: BTreeMap<String, B>,
         signatures: &[impl AsRef<[u8]>],
         now: SystemTime,
-    ) -> Result<Verified<BTreeMap<String, Bytes>>, Denied> {
+    ) -> Result<Verified<BTreeMap<String, B>>, Denied> {
         let decision = self.test_model(artifact, &files, signatures, now);
         for path in &decision.left_out {
             files.remove(path);
@@ -106,10 +105,10 @@ impl Policy {
     }
 
     /// What [`Policy::verify_model`] decides, and why.
-    pub fn test_model(
+    pub fn test_model<B: FileBytes>(
         &self,
         artifact: &Artifact,
-        files: &BTreeMap<String, Bytes>,
+        files: &BTreeMap<String, B>,
         signatures: &[impl AsRef<[u8]>],
         now: SystemTime,
     ) -> Decision {

@@ -1,0 +1,37 @@
+//! The small files of a model: its own manifest, configuration, modules and tokenizer.
+//!
+//! An input is a list of files: path, NUL, content, NUL, and so on. Weights that fit the smallest model are there already.
+
+#![no_main]
+
+use std::sync::LazyLock;
+
+use bytes::Bytes;
+use headland_fuzz::{encoder, show};
+use headland_nn_core::ModelFiles;
+use headland_package::ModelPackage;
+use headland_text::TextEncoder;
+use libfuzzer_sys::fuzz_target;
+
+static WEIGHTS: LazyLock<Bytes> = LazyLock::new(|| encoder::weights(encoder::header().as_bytes()));
+
+fuzz_target!(|input: &[u8]| {
+    let fields: Vec<&[u8]> = input.split(|&byte| byte == 0).collect();
+    let given = fields
+        .chunks_exact(2)
+        .map(|file| (String::from_utf8_lossy(file[0]).into_owned(), Bytes::copy_from_slice(file[1])));
+    let always =
+        [("config.json".to_owned(), Bytes::from(encoder::CONFIG)), ("model.safetensors".to_owned(), WEIGHTS.clone())];
+    let model = ModelFiles::new("model", always.into_iter().chain(given));
+    if let Err(error) = ModelPackage::of(model.clone()) {
+        _ = error.to_string();
+    }
+    if let Err(error) = encoder::load_and_run(&model) {
+        show(&error);
+    }
+    match TextEncoder::open(&model) {
+        Err(error) => _ = error.to_string(),
+        Ok(None) => {}
+        Ok(Some(encoder)) => _ = encoder.encode(&["two words", "Größe 北京 🙂\u{301}"]),
+    }
+});
