@@ -354,7 +354,7 @@ def test_a_pull_from_the_hub_goes_on_and_its_bytes_are_checked(tmp_path):
         assert contents(client.home / "mini") == {name: HUB_FILES[name] for name in NEEDED}
         assert any(name.lower() == "range" for _, headers in hub.asked for name in headers)
         hub.sent["model.safetensors"] = os.urandom(LARGE)
-        error = client.refused("model", "pull", "hf://acme/mini", "--output", "tampered")
+        error = hub_client(tmp_path, hub).refused("model", "pull", "hf://acme/mini", "--output", "tampered")
         assert "fetching model.safetensors" in error and not (client.home / "tampered").exists()
 
 

@@ -146,6 +146,7 @@ class Wire:
         for each in (source, sink):
             with contextlib.suppress(OSError):
                 each.shutdown(socket.SHUT_RDWR)
+            each.close()
 
     def disturb(self):
         with self.lock:
