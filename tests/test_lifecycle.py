@@ -107,11 +107,11 @@ def test_components_are_compiled_once_and_corrupt_cache_entries_again(tmp_path):
 
 
 def test_model_list_and_show(gateway):
-    server = ("--server", gateway.admin_url)
+    server = ("--server", gateway.admin_url, "--data-dir", str(gateway.data_dir))
     listed = support.run("model", "list", *server).stdout.splitlines()
-    assert listed[0].split() == ["NAME", "VERSION", "BACKEND", "DEVICE", "MEMORY", "DIGEST"]
+    assert listed[0].split() == ["NAME", "VERSION", "ALIASES", "STATE", "DEVICE", "SIZE", "WHY"]
     rows = {line.split()[0]: line.split()[1:] for line in listed[1:]}
-    assert rows["all-minilm-l6-v2"][1:3] == ["candle", "cpu"] and rows["digits"][1:3] == ["onnx", "cpu"]
+    assert rows["all-minilm-l6-v2"][2:4] == ["READY", "cpu"] and rows["digits"][2:4] == ["READY", "cpu"]
     models = {model["name"]: model for model in json.loads(support.run("model", "list", *server, "--json").stdout)["models"]}
     assert models["digits"]["digest"].startswith("sha256:") and models["all-minilm-l6-v2"]["memory_bytes"] > 80_000_000
     assert "image" in support.run("model", "show", "digits", *server).stdout
@@ -121,10 +121,10 @@ def test_model_list_and_show(gateway):
 
 
 def test_app_list_show_and_check(gateway, tmp_path):
-    server = ("--server", gateway.admin_url)
+    server = ("--server", gateway.admin_url, "--data-dir", str(gateway.data_dir))
     listed = support.run("app", "list", *server).stdout.splitlines()
-    assert listed[0].split() == ["APP", "HOST", "PATH", "WEIGHT", "REQUESTS"]
-    assert any(line.split()[:3] == ["semantic-search", "any", "/search"] for line in listed)
+    assert listed[0].split() == ["APP", "VERSION", "STATE", "HOST", "PATH", "WEIGHT", "REQUESTS"]
+    assert any(line.split()[:5] == ["semantic-search", "-", "READY", "any", "/search"] for line in listed)
     apps = {app["name"]: app for app in json.loads(support.run("app", "list", *server, "--json").stdout)["apps"]}
     assert apps["digits"]["models"] == ["digits"]
     assert "deadline_ms" in support.run("app", "show", "digits", *server).stdout

@@ -1,7 +1,7 @@
 //! An app's folder made into the artifact it is pushed as. Whoever signs, tests or pushes an app does it with this, so
 //! that all mean the same manifest, byte for byte.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -15,7 +15,7 @@ use crate::signing::read_small;
 pub struct AppPackage {
     pub name: AppName,
     pub version: ModelVersion,
-    /// The bytes of `headland.app.toml`.
+    /// `headland.app.toml` as it is pushed: as it is, or with the components that lie elsewhere beside it.
     pub manifest: Vec<u8>,
     /// The components, and where each is read from.
     pub components: Vec<(PackedFile, PathBuf)>,
@@ -27,15 +27,19 @@ impl AppPackage {
     /// Reads the app of this `headland.app.toml`, to be pushed as this version. Hashes its components.
     pub fn read(manifest: &Path, version: &ModelVersion) -> Result<Self> {
         let bytes = read_small(manifest, FILE_BYTES_MAX)?;
-        let app = AppManifest::parse(&String::from_utf8_lossy(&bytes), manifest)?;
+        let text = String::from_utf8(bytes).with_context(|| format!("{} is not UTF-8", manifest.display()))?;
+        let app = AppManifest::parse(&text, manifest)?;
         // Two routes may lead to one component.
-        let components: BTreeSet<&str> = app.routes.iter().map(|route| route.component.as_str()).collect();
-        let components = components.into_iter().map(|path| component(path, app.component_file(path)));
+        let written: BTreeSet<&str> = app.routes.iter().map(|route| route.component.as_str()).collect();
+        let inside: BTreeMap<&str, String> = written.into_iter().map(|path| (path, inside(path))).collect();
+        let text = if inside.iter().all(|(written, inside)| written == inside) { text } else { moved(&text, &inside)? };
+        let components = inside.iter().map(|(written, inside)| component(inside, app.component_file(written)));
         let components = components.collect::<Result<Vec<_>>>()?;
         let files: Vec<PackedFile> = components.iter().map(|(file, _)| file.clone()).collect();
-        let packed = oci::pack_app(version, &Descriptor::of(ARTIFACT_TYPE_APP, &bytes), &files)
-            .with_context(|| format!("{} cannot be packed; keep its components beside it", manifest.display()))?;
-        Ok(AppPackage { name: app.name, version: version.clone(), manifest: bytes, components, packed })
+        let packed = oci::pack_app(version, &Descriptor::of(ARTIFACT_TYPE_APP, text.as_bytes()), &files).with_context(|| {
+            format!("{} cannot be packed: its components need names of their own", manifest.display())
+        })?;
+        Ok(AppPackage { name: app.name, version: version.clone(), manifest: text.into_bytes(), components, packed })
     }
 
     /// The digest of the OCI manifest: what a signature is about.
@@ -47,6 +51,27 @@ impl AppPackage {
     pub fn signature_path(manifest: &Path) -> PathBuf {
         manifest.with_extension("sig")
     }
+}
+
+/// What a component is called in the package: as written, or by its file name if that leads out of the folder.
+fn inside(written: &str) -> String {
+    if oci::check_path(written).is_ok() {
+        return written.to_owned();
+    }
+    Path::new(written).file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+/// The manifest with its components where `inside` says.
+fn moved(text: &str, inside: &BTreeMap<&str, String>) -> Result<String> {
+    let mut manifest: toml::Table = text.parse()?;
+    let routes = manifest.get_mut("route").and_then(toml::Value::as_array_mut);
+    for route in routes.into_iter().flatten() {
+        let component = route.get_mut("component");
+        if let Some((inside, component)) = component.and_then(|it| Some((inside.get(it.as_str()?)?, it))) {
+            *component = inside.clone().into();
+        }
+    }
+    Ok(toml::to_string(&manifest)?)
 }
 
 /// A component, hashed.
@@ -91,12 +116,25 @@ mod tests {
     fn a_component_elsewhere_or_not_there_is_named() {
         let error = |component| format!("{:#}", AppPackage::read(&app(component).1, &version("1")).err().unwrap());
         assert!(error("dist/y.wasm").contains("dist/y.wasm; build it first"), "{}", error("dist/y.wasm"));
-        let (dir, manifest) = app("../x.wasm");
+    }
+
+    #[test]
+    fn components_elsewhere_are_packed_beside_the_manifest() {
+        let (dir, manifest) = app("../dist/x.wasm");
         std::fs::create_dir(dir.path().join("app")).unwrap();
-        let moved = dir.path().join("app/headland.app.toml");
-        std::fs::rename(manifest, &moved).unwrap();
-        std::fs::write(dir.path().join("x.wasm"), "wasm").unwrap();
-        let error = format!("{:#}", AppPackage::read(&moved, &version("1")).err().unwrap());
-        assert!(error.contains("`../x.wasm`") && error.contains("keep its components beside it"), "{error}");
+        let elsewhere = dir.path().join("app/headland.app.toml");
+        std::fs::rename(manifest, &elsewhere).unwrap();
+        let package = AppPackage::read(&elsewhere, &version("1")).unwrap();
+        let packed = AppManifest::parse(&String::from_utf8(package.manifest).unwrap(), &elsewhere).unwrap();
+        assert!(packed.routes.iter().all(|route| route.component == "x.wasm"));
+        assert_eq!((packed.routes.len(), package.components[0].0.path.as_str()), (2, "x.wasm"));
+
+        // Two that would have one name.
+        std::fs::write(dir.path().join("x.wasm"), "other").unwrap();
+        let more = "[[route]]\npath = '/c'\ncomponent = '../x.wasm'\n";
+        let text = std::fs::read_to_string(&elsewhere).unwrap() + more;
+        std::fs::write(&elsewhere, text).unwrap();
+        let error = format!("{:#}", AppPackage::read(&elsewhere, &version("1")).err().unwrap());
+        assert!(error.contains("names of their own") && error.contains("`x.wasm` is there twice"), "{error}");
     }
 }

@@ -22,13 +22,23 @@ pub fn list(target: &Target) -> Result<()> {
     let apps = Gateway::open(target)?.get("/admin/v1/apps")?;
     print(target.json, &apps, |apps| {
         let rows = items(&apps["apps"]).flat_map(|app| {
-            items(&app["routes"]).map(move |route| {
-                let host = route["host"].as_str().unwrap_or("any").to_owned();
-                let (name, version) = (text(app, "name"), text(app, "version"));
-                [name, version, host, text(route, "path"), text(route, "weight"), text(app, "requests")]
+            let about = [text(app, "name"), text(app, "version"), text(app, "state")];
+            let mut routes: Vec<_> = items(&app["routes"])
+                .map(|route| {
+                    let host = route["host"].as_str().unwrap_or("any").to_owned();
+                    [host, text(route, "path"), text(route, "weight"), text(app, "requests")]
+                })
+                .collect();
+            if routes.is_empty() {
+                // In the registry, and not deployed.
+                routes.push(["-", "-", "-", "-"].map(str::to_owned));
+            }
+            routes.into_iter().map(move |[host, path, weight, requests]| {
+                let [name, version, state] = about.clone();
+                [name, version, state, host, path, weight, requests]
             })
         });
-        table(["APP", "VERSION", "HOST", "PATH", "WEIGHT", "REQUESTS"], rows)
+        table(["APP", "VERSION", "STATE", "HOST", "PATH", "WEIGHT", "REQUESTS"], rows)
     })
 }
 

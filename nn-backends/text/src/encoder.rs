@@ -5,6 +5,7 @@ use tokenizers::normalizers::{Lowercase, Sequence as Normalizers};
 use tokenizers::{Encoding, NormalizerWrapper, Tokenizer};
 
 use crate::encoded::{Encoded, Sequence, pad};
+use crate::library::{self, guarded};
 use crate::settings::Settings;
 use crate::special::Frame;
 use crate::text_tensor;
@@ -50,7 +51,8 @@ impl TextEncoder {
         let settings = Settings::read(model)?;
         let described = model.describe(TOKENIZER);
         let bad = |cause: String| NnError::bad_model(format!("{described}: {cause}"));
-        let mut tokenizer = Tokenizer::from_bytes(json).map_err(|error| bad(error.to_string()))?;
+        library::check(json).map_err(bad)?;
+        let mut tokenizer = guarded(|| Tokenizer::from_bytes(json)).map_err(bad)?;
         let stored_pad_id = tokenizer.get_padding().map(|padding| padding.pad_id);
         // The file carries whatever its author last padded and cut to; both are done here, per batch.
         tokenizer.with_padding(None);
@@ -58,7 +60,7 @@ impl TextEncoder {
         if settings.lowercase {
             lowercase_first(&mut tokenizer);
         }
-        let frame = Frame::of(&tokenizer).map_err(bad)?;
+        let frame = guarded(|| Ok(Frame::of(&tokenizer)?)).map_err(bad)?;
         if settings.max_sequence_length <= frame.len() {
             return Err(NnError::bad_model(format!(
                 "{}: a longest sequence of {} tokens leaves no room for text beside {} special tokens",
@@ -141,7 +143,7 @@ impl TextEncoder {
         };
         let content = match self.settled_start(text)? {
             Some(start) => start,
-            None => self.tokenizer.encode_fast(text, false).map_err(|error| self.failed(error))?,
+            None => guarded(|| self.tokenizer.encode_fast(text, false)).map_err(|error| self.failed(&error))?,
         };
         Ok(self.frame.put_around(content.get_ids(), self.content_max()))
     }
@@ -157,7 +159,7 @@ impl TextEncoder {
         let mut window = (self.content_max() + UNSETTLED_TOKENS).saturating_mul(FIRST_WINDOW_BYTES_PER_TOKEN);
         while window < text.len() {
             let start = &text[..text.floor_char_boundary(window)];
-            let encoding = self.tokenizer.encode(start, false).map_err(|error| self.failed(error))?;
+            let encoding = guarded(|| self.tokenizer.encode(start, false)).map_err(|error| self.failed(&error))?;
             let words = encoding.get_word_ids();
             let torn_word = words.last().copied().flatten();
             let whole_words = words.iter().take_while(|&&word| word != torn_word).count();
@@ -169,7 +171,7 @@ impl TextEncoder {
         Ok(None)
     }
 
-    fn failed(&self, error: tokenizers::Error) -> NnError {
+    fn failed(&self, error: &str) -> NnError {
         NnError::runtime(format!("{}: the tokenizer failed: {error}", self.described))
     }
 }

@@ -6,6 +6,7 @@
 
 mod encoded;
 mod encoder;
+mod library;
 mod settings;
 mod special;
 mod text_tensor;

@@ -1,6 +1,6 @@
 //! `/admin/v1/models`: every version in the registry and in memory, its aliases, and taking it away.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use axum::extract::{Path, Query, State};
@@ -14,6 +14,9 @@ use serde::{Deserialize, Serialize};
 use super::{Administration, Answer, DONE, Done, JsonBody};
 use crate::errors::{ApiError, Reason};
 use crate::kserve::{ModelTensors, tensors};
+
+/// Names that an error lists.
+const NAMES_SHOWN_MAX: usize = 10;
 
 pub(super) fn routes() -> Router<Administration> {
     Router::new()
@@ -98,6 +101,7 @@ async fn show(State(administration): State<Administration>, Path(name): Path<Str
     let asked: ModelRef =
         name.parse().map_err(|error: headland_package::IdError| ApiError::new(Reason::NotFound, error.to_string()))?;
     let mut found = summaries(&administration).await?;
+    let there: BTreeSet<String> = found.iter().map(|summary| summary.entry.name.to_string()).collect();
     found.retain(|summary| summary.entry.name == asked.name);
     let versions: Vec<String> = found.iter().map(|summary| summary.entry.version.to_string()).collect();
     let wanted = |summary: &ModelSummary| match &asked.selector {
@@ -111,8 +115,9 @@ async fn show(State(administration): State<Administration>, Path(name): Path<Str
     // The highest one that is loaded; the highest there is, if none is.
     let loaded = found.iter().rposition(|summary| summary.loaded.is_some());
     let Some(summary) = loaded.map(|index| found.swap_remove(index)).or_else(|| found.pop()) else {
+        let names = || there.into_iter().take(NAMES_SHOWN_MAX).collect::<Vec<_>>().join(", ");
         let there = match versions.as_slice() {
-            [] => "headland model list shows what there is".to_owned(),
+            [] => format!("there are: {}", names()),
             versions => format!("its versions are {}", versions.join(", ")),
         };
         return Err(ApiError::new(Reason::NotFound, format!("there is no model `{asked}`; {there}")));

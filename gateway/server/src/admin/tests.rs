@@ -22,7 +22,7 @@ async fn models_are_listed_with_what_they_are() {
 async fn what_is_not_there_is_a_problem() {
     let plane = admin(gateway([echo("echo:1", DType::F32)], Limits::default()));
     for (path, kind, detail) in [
-        ("/admin/v1/models/x", "/errors/not-found", "there is no model `x`; headland model list shows"),
+        ("/admin/v1/models/x", "/errors/not-found", "there is no model `x`; there are: echo"),
         ("/admin/v1/apps/x", "/errors/app-not-found", "app `x` is not deployed; none is"),
         ("/v1/models", "/errors/route-not-found", "there is no `/v1/models`; there are /admin/v1/models"),
     ] {
