@@ -36,9 +36,10 @@ impl AppPackage {
         let components = inside.iter().map(|(written, inside)| component(inside, app.component_file(written)));
         let components = components.collect::<Result<Vec<_>>>()?;
         let files: Vec<PackedFile> = components.iter().map(|(file, _)| file.clone()).collect();
-        let packed = oci::pack_app(version, &Descriptor::of(ARTIFACT_TYPE_APP, text.as_bytes()), &files).with_context(|| {
-            format!("{} cannot be packed: its components need names of their own", manifest.display())
-        })?;
+        let packed =
+            oci::pack_app(version, &Descriptor::of(ARTIFACT_TYPE_APP, text.as_bytes()), &files).with_context(|| {
+                format!("{} cannot be packed: its components need names of their own", manifest.display())
+            })?;
         Ok(AppPackage { name: app.name, version: version.clone(), manifest: text.into_bytes(), components, packed })
     }
 
