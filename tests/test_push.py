@@ -80,6 +80,24 @@ def test_what_is_pushed_comes_back_the_same_and_the_second_push_sends_nothing(tm
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == [], "nothing is left behind"
 
 
+def test_a_file_that_is_not_what_was_promised_is_refused_and_read_again(tmp_path, client):
+    folder = model_folder(tmp_path / "promised", model__onnx=os.urandom(2 << 20))
+    remembered = client.home / ".local/state/headland/digests"
+
+    def pushed():
+        client.run("model", "push", folder)
+        return any("model.onnx" in path.read_text() for path in remembered.glob("*"))
+
+    support.eventually("the digest of a file that rests is remembered", pushed)
+    [memory] = remembered.iterdir()
+    digest = sha256((folder / "model.onnx").read_bytes())
+    memory.write_text(memory.read_text().replace(digest, sha256(b"something else")))
+    error = client.refused("model", "push", folder, "--version", "2")
+    assert "sending model.onnx" in error and "changed while it was sent" in error, error
+    assert "promised  2" not in client.run("model", "list").stdout
+    assert client.json("model", "push", folder, "--version", "2")["digest"]
+
+
 def test_versions_do_not_change(tmp_path, client):
     folder = model_folder(tmp_path / "fixed")
     client.run("model", "push", folder)

@@ -40,7 +40,9 @@ pub fn push_model(options: &PushModel) -> Result<()> {
     };
     let files = parcel.blobs.len();
     let registry = registry(&options.target, oci::model_repository(&name)?)?;
-    report(parcel, &registry, files, started, options.target.json)
+    let reported = report(parcel, &registry, files, started, options.target.json);
+    // Whatever went wrong, the next attempt looks at every byte.
+    reported.inspect_err(|_| digests::forget(&options.folder))
 }
 
 /// A repository of the gateway that `target` names.

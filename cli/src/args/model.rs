@@ -130,7 +130,8 @@ pub struct PushModel {
 Every file is checked against its digest. The folder appears when it is whole. After an interruption, run the same command
 again: it goes on where it was.")]
 pub struct PullModel {
-    /// oci://HOST[:PORT]/REPOSITORY[:TAG|@DIGEST] or hf://OWNER/NAME[@REVISION]
+    // No doc comment: rustdoc takes the brackets for links.
+    #[arg(help = "oci://HOST[:PORT]/REPOSITORY[:TAG|@DIGEST] or hf://OWNER/NAME[@REVISION]")]
     pub source: String,
     /// Put it here [default: ./NAME]
     #[arg(long, short, value_name = "DIR")]

@@ -22,7 +22,7 @@ impl Staging {
     /// Begins, or goes on with, a pull of exactly this `revision` into `output`.
     pub fn open(output: &Path, revision: &str) -> Result<Self> {
         if !is_free(output)? {
-            bail!("{} is there and holds something else; choose another --output, or remove it", output.display());
+            bail!("{} is there already; choose another --output, or remove it", output.display());
         }
         let name = output.file_name().and_then(|name| name.to_str());
         let name = name.with_context(|| format!("{} is no name for a new folder; say --output", output.display()))?;

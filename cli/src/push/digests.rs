@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -34,9 +34,19 @@ pub fn of_folder(folder: &Path, files: &ModelFiles) -> Result<Vec<PackedFile>> {
     of_folder_with(&state, folder, files)
 }
 
-fn of_folder_with(state: &State, folder: &Path, files: &ModelFiles) -> Result<Vec<PackedFile>> {
+/// Forgets the digests of this folder's files.
+pub fn forget(folder: &Path) {
+    State::of_user("digests").remove(&full_path_and_key(folder).1);
+}
+
+fn full_path_and_key(folder: &Path) -> (PathBuf, String) {
     let full = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
     let key = Sha256Digest::of(full.as_os_str().as_encoded_bytes()).hex();
+    (full, key)
+}
+
+fn of_folder_with(state: &State, folder: &Path, files: &ModelFiles) -> Result<Vec<PackedFile>> {
+    let (full, key) = full_path_and_key(folder);
     let known: Remembered = state.get(&key).and_then(|json| serde_json::from_str(&json).ok()).unwrap_or_default();
     let (packed, remembered) = (Mutex::new(Vec::new()), Mutex::new(Remembered::new()));
     let files: Vec<(&str, &bytes::Bytes)> = files.iter().collect();
