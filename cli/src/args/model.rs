@@ -125,7 +125,7 @@ pub struct PushModel {
       HF_TOKEN, or what `hf auth login` left, is sent along; HF_ENDPOINT asks another hub
   headland model pull oci://127.0.0.1:8081/models/digits:1
       from a gateway; its signature becomes ./digits/model.sig
-  headland model pull oci://ghcr.io/acme/models/digits@sha256:...
+  headland model pull oci://registry.example/acme/models/digits@sha256:...
 
 Every file is checked against its digest. The folder appears when it is whole. After an interruption, run the same command
 again: it goes on where it was.")]

@@ -42,8 +42,8 @@ mod tests {
 
     #[test]
     fn a_challenge_says_where_to_ask() {
-        let challenge = "Bearer realm=\"https://ghcr.io/token\",service=\"ghcr.io\",scope=\"repository:a/b:pull\"";
-        let expected = "https://ghcr.io/token?service=ghcr.io&scope=repository:a/b:pull";
+        let challenge = "Bearer realm=\"https://registry.example/token\",service=\"registry.example\",scope=\"repository:a/b:pull\"";
+        let expected = "https://registry.example/token?service=registry.example&scope=repository:a/b:pull";
         assert_eq!(token_url(challenge).as_deref(), Some(expected));
         for other in ["Basic realm=\"x\"", "Bearer", "Bearer realm=\"http://plain.example\"", "Bearer realm=\"https"] {
             assert_eq!(token_url(other), None, "{other}");
