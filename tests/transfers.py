@@ -196,13 +196,19 @@ class Handler(BaseHTTPRequestHandler):
         pass
 
 
+class Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, *_):
+        """A client that was killed is no news."""
+
+
 class StandIn:
     """An HTTP server whose `answer` a test chooses. Keeps what was asked."""
 
     def __init__(self):
         self.asked = []
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.server.daemon_threads = True
+        self.server = Server(("127.0.0.1", 0), Handler)
         self.server.stand_in = self
         self.port = self.server.server_port
         self.url = f"http://127.0.0.1:{self.port}"
