@@ -101,6 +101,16 @@ def graphs():
             [external("w", location, weight)],
         )
 
+    # Weights in a file that only a branch names. It lies in the working directory of the tests and not among the model's.
+    gather, rows = node("Gather", "w i", "rows"), tensor("rows", "FP32", "n", 2)
+    branch = helper.make_graph([gather], "branch", [], [rows], initializer=[external("w", "Cargo.toml", weight)])
+    save(
+        "external_in_branch",
+        [node("If", "c", "y", then_branch=branch, else_branch=branch)],
+        [tensor("i", "INT64", "n"), tensor("c", "BOOL")],
+        [tensor("y", "FP32", "n", 2)],
+    )
+
     # What only a run can tell: a shape that does not fit, an index out of the table.
     save(
         "reshape",

@@ -16,6 +16,10 @@ use crate::{LibrarySearch, OpenError, external, signature, weights};
 /// The graph file where nothing else names one.
 const DEFAULT_GRAPH: &str = "model.onnx";
 
+/// Where ONNX Runtime looks for weights that it was not handed, such as those that only a branch of the graph names: its
+/// default is the working directory, where nothing was verified. Below a device there is nothing and never will be.
+const NO_FOLDER: &str = "/dev/null/nothing-but-the-model";
+
 /// How sessions are made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct OnnxOptions {
@@ -84,7 +88,7 @@ impl OnnxBackend {
 }
 
 /// The settings every session shares. Idle threads do not spin: on busy cores spinning halves the speed of everything.
-/// No device but the one that was asked for is chosen behind our back.
+/// No device but the one that was asked for is chosen behind our back, and no file is opened but those handed over.
 fn configure(builder: SessionBuilder, threads: usize) -> ort::Result<SessionBuilder> {
     Ok(builder
         .with_optimization_level(GraphOptimizationLevel::Level3)?
@@ -92,7 +96,8 @@ fn configure(builder: SessionBuilder, threads: usize) -> ort::Result<SessionBuil
         .with_inter_threads(1)?
         .with_intra_op_spinning(false)?
         .with_inter_op_spinning(false)?
-        .with_auto_device(AutoDevicePolicy::PreferCPU)?)
+        .with_auto_device(AutoDevicePolicy::PreferCPU)?
+        .with_config_entry("session.model_external_initializers_file_folder_path", NO_FOLDER)?)
 }
 
 impl Backend for OnnxBackend {
