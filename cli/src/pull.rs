@@ -65,7 +65,7 @@ pub fn pull_model(options: &PullModel) -> Result<()> {
             false => "not signed".to_owned(),
         };
         let took = took.as_secs_f64();
-        format!("pulled {source} into {output}: {files} files, {fetched} fetched in {took:.1} s, {signature}\n")
+        format!("pulled {source} into {output}: {files} file(s), {fetched} fetched in {took:.1} s, {signature}\n")
     })
 }
 
