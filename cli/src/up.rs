@@ -1,6 +1,7 @@
 //! `headland up`: the composition root. Everything is made here once and handed down; nothing below looks for it.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -46,7 +47,7 @@ async fn up(config: Config) -> Result<()> {
 
     let limits = limits(&config.limits);
     let open_metrics = config.admin_listen.ip().is_loopback();
-    let Parts { administration, prepared } =
+    let Parts { administration, prepared, token_file } =
         tokio::task::spawn_blocking(move || load(&config, limits, open_metrics)).await.context("loading")??;
     let gateway = administration.gateway.clone();
     for app in prepared {
@@ -64,6 +65,7 @@ async fn up(config: Config) -> Result<()> {
 
     let stop = signals::stop()?;
     announce(&gateway, data.local_addr()?, admin.local_addr()?);
+    tracing::info!("the admin plane asks for a token; the one in {} may do everything", token_file.display());
     // The admin plane stays until the data plane has drained, so that the drain can be watched.
     let (drained, until_drained) = watch::channel(false);
     let administration = admin_plane(administration);
@@ -117,6 +119,8 @@ struct Parts {
     administration: Administration,
     /// The apps the operator named, compiled and not yet deployed.
     prepared: Vec<Prepared>,
+    /// Where the token for this machine's client commands is.
+    token_file: PathBuf,
 }
 
 /// Everything that takes long: models into memory, components into machine code.
@@ -126,7 +130,7 @@ fn load(config: &Config, limits: Limits, open_metrics: bool) -> Result<Parts> {
     options.quota_bytes = config.registry_quota.unwrap_or(options.quota_bytes);
     let store = Store::open(&config.data_dir.join("registry"), options)?;
     let tokens = TokenStore::open(&config.data_dir)?;
-    tokens.ensure_local()?;
+    let token_file = tokens.ensure_local()?;
 
     let table = Arc::new(ModelTable::default());
     let budget = memory::budget(&config.memory);
@@ -164,7 +168,7 @@ fn load(config: &Config, limits: Limits, open_metrics: bool) -> Result<Parts> {
     let registry = Registry { store, gatekeeper, limits: Default::default() };
     let gateway = Gateway::new(table, apps, limits);
     let administration = Administration { gateway, models, apps: control, registry, tokens, policy, open_metrics };
-    Ok(Parts { administration, prepared })
+    Ok(Parts { administration, prepared, token_file })
 }
 
 /// What a person wants to know first: where it listens and what it serves.

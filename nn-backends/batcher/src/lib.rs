@@ -15,4 +15,4 @@ mod worker;
 pub use model::{Answer, Call, Model, ModelInfo, ModelOptions, TextUsage, Timing};
 pub use on_demand::{NotLoaded, OnDemand, Unavailable};
 pub use stats::{Failure, ModelStats};
-pub use table::{Aliases, ModelTable};
+pub use table::{Aliases, ModelTable, STABLE};

@@ -263,14 +263,19 @@ fn an_alias_stands_for_a_loaded_version_and_never_hides_one() {
         table.insert(Verified::named_by_operator(model(version, 8, echo), "a test"));
     }
     let (name, version) = ("fake".parse().unwrap(), |text: &str| text.parse::<ModelVersion>().unwrap());
-    let aliases = [("stable", "1"), ("2", "1"), ("next", "3")].map(|(alias, target)| (version(alias), version(target)));
+    let aliases =
+        [("stable", "1"), ("2", "1"), ("next", "3")].map(|(alias, target)| (alias.to_owned(), version(target)));
     table.set_aliases(&name, aliases.into());
     let found = |asked: &str| table.get(&asked.parse().unwrap()).map(|model| model.info().version.to_string());
     assert_eq!(found("fake:stable"), Ok("1".into()));
     assert_eq!(found("fake:2"), Ok("2".into()));
     assert!(found("fake:next").is_err());
+    assert_eq!(found("fake"), Ok("1".into()), "a bare name is what is stable");
+    table.set_aliases(&name, [("stable".to_owned(), version("3"))].into());
+    assert!(found("fake").is_err(), "and nothing else in its place");
     table.set_aliases(&name, Default::default());
     assert!(found("fake:stable").is_err());
+    assert_eq!(found("fake"), Ok("2".into()));
 }
 
 #[test]

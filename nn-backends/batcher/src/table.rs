@@ -10,8 +10,11 @@ use crate::on_demand::{OnDemand, Unavailable};
 use crate::{Model, NotLoaded};
 
 type Versions = BTreeMap<ModelVersion, Verified<Arc<Model>>>;
-/// What an alias of a model stands for, such as `stable` for `2.1`.
-pub type Aliases = BTreeMap<ModelVersion, ModelVersion>;
+/// What the aliases of a model stand for, such as `stable` for `2.1`.
+pub type Aliases = BTreeMap<String, ModelVersion>;
+
+/// The alias that a bare name means, where a model has it.
+pub const STABLE: &str = "stable";
 
 /// The loaded models. Shared by everything that asks for inference. Only what was [`Verified`] gets in.
 #[derive(Default)]
@@ -64,19 +67,23 @@ impl ModelTable {
         };
     }
 
-    /// Looks a model up among the loaded ones.
+    /// Looks a model up among the loaded ones. A bare name means the version that [`STABLE`] stands for, loaded or not; for
+    /// a model without that alias, the highest version that is loaded.
     ///
     /// # Errors
     /// [`NotLoaded`], which names what is.
     pub fn get(&self, asked: &ModelRef) -> Result<Arc<Model>, NotLoaded> {
         let entries = self.read();
         let versions = entries.models.get(&asked.name);
+        let aliases = entries.aliases.get(&asked.name);
         let found = versions.and_then(|versions| match &asked.selector {
-            ModelSelector::Latest => versions.last_key_value().map(|(_, model)| model),
-            ModelSelector::Version(version) => versions.get(version).or_else(|| {
-                let aliased = entries.aliases.get(&asked.name)?.get(version)?;
-                versions.get(aliased)
-            }),
+            ModelSelector::Latest => match aliases.and_then(|aliases| aliases.get(STABLE)) {
+                Some(stable) => versions.get(stable),
+                None => versions.last_key_value().map(|(_, model)| model),
+            },
+            ModelSelector::Version(version) => {
+                versions.get(version).or_else(|| versions.get(aliases?.get(version.as_str())?))
+            }
             ModelSelector::Digest(digest) => versions.values().find(|model| model.get().info().digest == *digest),
         });
         if let Some(found) = found {

@@ -166,5 +166,9 @@ fn pooling_modes(model: &ModelFiles, folder: &str) -> Result<Vec<Mode>, NnError>
         }
     };
     let modes = names.iter().map(mode).collect::<Result<Vec<_>, _>>()?;
+    // Each makes the embeddings wider: without this a small file could ask for any amount of memory at every request.
+    if let Some((_, twice)) = names.iter().enumerate().find(|(index, name)| names[..*index].contains(name)) {
+        return Err(bad(format!("pooling mode `{twice}` is listed twice")));
+    }
     if modes.is_empty() { Ok(vec![Mode::Mean]) } else { Ok(modes) }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use headland_batcher::Aliases;
+use headland_batcher::{Aliases, STABLE};
 use headland_package::oci::{self, ARTIFACT_TYPE_SIGNATURE, Manifest, PackedFile, RepositoryKind};
 use headland_package::{ModelName, ModelSelector, ModelVersion, Sha256Digest, folder};
 use headland_registry::store::{Reference, Repository, Store, StoreError, Tag};
@@ -34,13 +34,13 @@ impl Versions {
     pub fn select(&self, selector: &ModelSelector) -> Option<ModelVersion> {
         let named = |version: &ModelVersion| match self.manifests.contains_key(version) {
             true => Some(version.clone()),
-            false => self.aliases.get(version).cloned(),
+            false => self.aliases.get(version.as_str()).cloned(),
         };
         match selector {
             ModelSelector::Version(version) => named(version),
             ModelSelector::Latest => {
-                let stable = "stable".parse().ok().and_then(|stable| named(&stable));
-                stable.or_else(|| self.manifests.last_key_value().map(|(version, _)| version.clone()))
+                let highest = || self.manifests.last_key_value().map(|(version, _)| version.clone());
+                self.aliases.get(STABLE).cloned().or_else(highest)
             }
             ModelSelector::Digest(_) => None,
         }
@@ -112,7 +112,7 @@ pub fn versions(store: &Store, name: &ModelName) -> Result<Versions, StoreError>
     for (alias, version, digest) in aliases {
         // A tag whose manifest calls itself something that is not there is a version like any other.
         match found.manifests.get(&version) == Some(&digest) {
-            true => found.aliases.insert(alias, version).map(drop),
+            true => found.aliases.insert(alias.as_str().to_owned(), version).map(drop),
             false => found.manifests.insert(alias, digest).map(drop),
         };
     }

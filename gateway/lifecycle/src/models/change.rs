@@ -114,7 +114,7 @@ impl ModelControl {
         blocking(move || {
             let store = &control.0.parts.store;
             let missing = || LifecycleError::NotFound(format!("`{name}` has no alias `{alias}`"));
-            if !catalog::versions(store, &name)?.aliases.contains_key(&alias) {
+            if !catalog::versions(store, &name)?.aliases.contains_key(alias.as_str()) {
                 return Err(missing());
             }
             let (repository, tag) = (catalog::repository(&name), catalog::tag(&alias));
@@ -168,6 +168,10 @@ impl ModelControl {
         let asked = ModelRef { name: name.clone(), selector: ModelSelector::Version(version.clone()) };
         if let Ok(model) = self.0.parts.table.get(&asked) {
             self.take_out(&model);
+        }
+        // What signs it signs nothing else.
+        for referrer in store.referrers(&repository, *manifest, None)? {
+            store.delete_manifest(&repository, referrer.digest)?;
         }
         store.delete_manifest(&repository, *manifest)?;
         lock(&self.0.failures).remove(&key);

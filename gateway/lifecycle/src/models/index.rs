@@ -29,7 +29,7 @@ pub struct IndexEntry {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub admitted: Option<String>,
     /// Aliases that stand for it.
-    pub aliases: Vec<ModelVersion>,
+    pub aliases: Vec<String>,
     /// Whether the registry has it; a model loaded from a folder need not be there.
     pub in_registry: bool,
     /// Digest of its manifest in the registry.

@@ -106,7 +106,9 @@ async fn show(State(administration): State<Administration>, Path(name): Path<Str
     let versions: Vec<String> = found.iter().map(|summary| summary.entry.version.to_string()).collect();
     let wanted = |summary: &ModelSummary| match &asked.selector {
         ModelSelector::Latest => true,
-        ModelSelector::Version(version) => summary.entry.version == *version || summary.entry.aliases.contains(version),
+        ModelSelector::Version(version) => {
+            summary.entry.version == *version || summary.entry.aliases.iter().any(|alias| alias == version.as_str())
+        }
         ModelSelector::Digest(digest) => {
             summary.loaded.as_ref().is_some_and(|loaded| loaded.digest == digest.to_string())
         }

@@ -209,4 +209,7 @@ fn modules_and_modes_that_are_not_known_are_refused_by_name() {
     assert!(message.contains("Pooling/config.json: pooling mode `weightedmean` is not supported"), "{message}");
     let message = refused(&["Transformer", "Pooling"], r#"{"pooling_mode": "lasttoken"}"#);
     assert!(message.contains("pooling mode `lasttoken`"), "{message}");
+    let many = format!(r#"{{"pooling_mode": ["cls"{}]}}"#, r#", "mean""#.repeat(1_000_000));
+    let message = refused(&["Transformer", "Pooling"], &many);
+    assert!(message.contains("Pooling/config.json: pooling mode `mean` is listed twice"), "{message}");
 }
