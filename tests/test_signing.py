@@ -355,12 +355,30 @@ def test_an_app_is_signed_as_the_manifest_that_is_pushed(app, keys):
 def test_an_app_that_cannot_be_pushed_is_not_signed(app, keys):
     private, _ = keys
     text = app.read_text()
-    for component, why in [("nowhere.wasm", "nowhere.wasm; build it first"), ("../hello.wasm", "keep its components beside it")]:
-        shutil.copy(app.parent / "hello.wasm", app.parent.parent / "hello.wasm")
-        app.write_text(text.replace("hello.wasm", component))
+    shutil.copy(app.parent / "hello.wasm", app.parent.parent / "hello.wasm")
+    both = text.replace("hello.wasm", "../hello.wasm") + '[[route]]\npath = "/b"\ncomponent = "hello.wasm"\n'
+    for changed, why in [(text.replace("hello.wasm", "nowhere.wasm"), "nowhere.wasm; build it first"), (both, "names of their own")]:
+        app.write_text(changed)
         result = support.run("app", "sign", app, "--key", private, check=False)
         assert result.returncode == 1 and why in result.stderr, result
         assert not (app.parent / "headland.app.sig").exists()
+
+
+def test_a_policy_holds_for_apps_that_the_operator_names_too(app, keys, tmp_path):
+    private, public = keys
+    policy = tmp_path / "policy.toml"
+    policy.write_text(f'version = 1\n[[rule]]\nname = "ours"\nartifact = "apps/*"\n[[rule.authority]]\nkey = "{public}"\n')
+    said = support.refuses_to_start(tmp_path / "unsigned", f"--app={app}", "--policy", policy)
+    assert "carries no signature" in said and "apps/hello:1" in said
+    # A component that lies elsewhere is signed with the app, and served.
+    shutil.move(app.parent / "hello.wasm", app.parent.parent / "hello.wasm")
+    app.write_text(app.read_text().replace("hello.wasm", "../hello.wasm"))
+    support.run("app", "sign", app, "--key", private)
+    with support.Gateway(tmp_path / "signed", f"--app={app}", "--policy", policy) as gateway:
+        assert gateway.get("/").status == 200
+    (app.parent.parent / "hello.wasm").write_bytes((app.parent.parent / "hello.wasm").read_bytes() + b"\0")
+    said = support.refuses_to_start(tmp_path / "changed", f"--app={app}", "--policy", policy)
+    assert "sha256:" in said
 
 
 # The page, as it is written.
