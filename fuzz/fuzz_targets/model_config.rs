@@ -11,7 +11,7 @@ use std::panic::{PanicHookInfo, catch_unwind, set_hook};
 use std::sync::{LazyLock, Mutex};
 
 use bytes::Bytes;
-use headland_fuzz::{encoder, show};
+use headland_fuzz::encoder;
 use headland_nn_core::ModelFiles;
 use headland_package::ModelPackage;
 use headland_text::TextEncoder;
@@ -45,7 +45,7 @@ fn open(input: &[u8]) {
         _ = error.to_string();
     }
     if let Err(error) = encoder::load_and_run(&model) {
-        show(&error);
+        _ = error.to_string();
     }
     match TextEncoder::open(&model) {
         Err(error) => _ = error.to_string(),

@@ -6,7 +6,7 @@
 #![no_main]
 
 use bytes::Bytes;
-use headland_fuzz::{encoder, show};
+use headland_fuzz::encoder;
 use headland_nn_core::ModelFiles;
 use libfuzzer_sys::fuzz_target;
 
@@ -15,6 +15,6 @@ fuzz_target!(|input: &[u8]| {
     let files = [("config.json", Bytes::from(encoder::CONFIG)), ("model.safetensors", weights)];
     let model = ModelFiles::new("model", files.map(|(path, bytes)| (path.to_owned(), bytes)));
     if let Err(error) = encoder::load_and_run(&model) {
-        show(&error);
+        _ = error.to_string();
     }
 });
