@@ -17,7 +17,7 @@ use crate::servers::{self, Server};
 const DIGITS_REQUESTS: usize = 4_000;
 const MINILM_REQUESTS: usize = 300;
 /// Token ids of a sentence of 13 tokens, special ones included.
-const SENTENCE: [i64; 13] = [101, 1037, 4937, 7719, 2006, 1996, 4010, 13523, 2279, 2000, 1996, 3332, 102];
+pub const SENTENCE: [i64; 13] = [101, 1037, 4937, 7719, 2006, 1996, 4010, 13523, 2279, 2000, 1996, 3332, 102];
 
 pub async fn measure(setup: &Setup, report: &mut Report) -> Result<()> {
     let floor = servers::floor().await?;
@@ -94,7 +94,7 @@ fn direct(executor: &mut dyn Executor, inputs: &[NamedTensor], count: usize) -> 
 }
 
 /// A `/v2` infer request with binary tensors in and out.
-fn binary_infer(model: &str, inputs: &[(&str, &str, &str, &[u8])], output: &str) -> Vec<u8> {
+pub fn binary_infer(model: &str, inputs: &[(&str, &str, &str, &[u8])], output: &str) -> Vec<u8> {
     let specs: Vec<String> = inputs
         .iter()
         .map(|(name, datatype, shape, data)| {

@@ -52,7 +52,7 @@ pub async fn serve_floor(port: u16) -> Result<()> {
 pub async fn floor() -> Result<Server> {
     let port = free_port()?;
     let own = std::env::current_exe()?;
-    start(Command::new(own).arg("--serve-floor").arg(port.to_string()), port, "/hello").await
+    start(Command::new(own).arg("--serve-floor").arg(port.to_string()), Stdio::null(), port, "/hello").await
 }
 
 /// `headland up` with the digits model, MiniLM if it was fetched, and the fixture apps.
@@ -68,7 +68,7 @@ pub async fn headland(setup: &Setup) -> Result<Server> {
         .arg("--data-dir")
         .arg(data.path())
         .env("ORT_DYLIB_PATH", library(setup));
-    let mut server = start(&mut command, port, "/v2/health/ready").await?;
+    let mut server = start(&mut command, Stdio::null(), port, "/v2/health/ready").await?;
     server._data = data;
     Ok(server)
 }
@@ -81,7 +81,7 @@ pub async fn wasmtime_serve(component: &Path) -> Result<Option<Server>> {
     let port = free_port()?;
     let mut command = Command::new("wasmtime");
     command.args(["serve", "-S", "cli", "--addr", &format!("127.0.0.1:{port}")]).arg(component);
-    start(&mut command, port, "/").await.map(Some)
+    start(&mut command, Stdio::null(), port, "/").await.map(Some)
 }
 
 pub fn library(setup: &Setup) -> std::path::PathBuf {
@@ -98,13 +98,13 @@ fn minilm_argument(setup: &Setup) -> std::ffi::OsString {
     argument
 }
 
-fn free_port() -> Result<u16> {
+pub fn free_port() -> Result<u16> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
 }
 
-/// Starts a process and waits until `path` answers 200.
-async fn start(command: &mut Command, port: u16, path: &str) -> Result<Server> {
-    let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+/// Starts a process that writes its log to `log`, and waits until `path` answers 200.
+pub async fn start(command: &mut Command, log: Stdio, port: u16, path: &str) -> Result<Server> {
+    let child = command.stdout(Stdio::null()).stderr(log).spawn();
     let child = child.with_context(|| format!("starting {:?}", command.get_program()))?;
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     let mut server = Server { address, child, _data: tempfile::tempdir()? };
