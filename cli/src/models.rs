@@ -54,6 +54,8 @@ pub struct FolderLoader<'a> {
     pub backends: &'a BuiltIn,
     /// Whose signatures count; without one, whoever named the folder answers for it.
     pub policy: Option<&'a Policy>,
+    /// Where this gateway stands; empty where the operator does not say.
+    pub region: &'a str,
     /// The memory models share.
     pub budget: &'a Arc<Budget>,
     /// Where loaded models go.
@@ -71,8 +73,13 @@ impl FolderLoader<'_> {
         let files = self.admit(config, &name, &version, package.files).with_context(loading)?;
         let options = ServeOptions { device: config.device, instances: config.instances, queue_max: config.queue };
         let plan = files.try_map(|files| Plan::of(files, &options)).with_context(loading)?;
+        let (evidence, device) = (plan.evidence(), plan.get().device);
+        if !evidence.allows_device(&device.to_string()) || !evidence.allows_region(self.region) {
+            anyhow::bail!("{}: the policy does not let it run here on {device}; {evidence}", loading());
+        }
         let digest = plan.get().package.digest();
-        let reservation = self.budget.reserve(plan.get().device, plan.get().memory_bytes()).with_context(loading)?;
+        let reservation =
+            Arc::new(self.budget.reserve(plan.get().device, plan.get().memory_bytes()).with_context(loading)?);
         let model = plan
             .try_map(|plan| plan.build(name.clone(), version, digest, self.backends, reservation).map(Arc::new))
             .with_context(loading)?;

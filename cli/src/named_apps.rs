@@ -15,7 +15,7 @@ use crate::app_package::AppPackage;
 
 /// The app of this `headland.app.toml`. Without a policy, whoever named it answers for it; with one, it needs the signature
 /// that `headland app sign` puts beside it, as version 1.
-pub fn admit(path: &Path, policy: Option<&Policy>) -> Result<Verified<AppSource>> {
+pub fn admit(path: &Path, policy: Option<&Policy>, region: &str) -> Result<Verified<AppSource>> {
     let Some(policy) = policy else {
         let source = AppSource::open(path)?;
         return Ok(Verified::named_by_operator(source, format!("--app {}", path.display())));
@@ -31,6 +31,9 @@ pub fn admit(path: &Path, policy: Option<&Policy>) -> Result<Verified<AppSource>
     let verified = policy.verify_app(&artifact, package.packed.manifest, &signatures, SystemTime::now())?;
     for warning in &verified.evidence().warnings {
         tracing::warn!(app = %package.name, "admitted although {warning}");
+    }
+    if !verified.evidence().allows_region(region) {
+        bail!("{}: the policy does not let it run here; {}", path.display(), verified.evidence());
     }
     // What is deployed is what was admitted by its digest, not what the files say when they are read again.
     let text = verified.admit_blob(Sha256Digest::of(&package.manifest), package.manifest)?.into_inner();

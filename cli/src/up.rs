@@ -136,7 +136,9 @@ fn load(config: &Config, limits: Limits, open_metrics: bool) -> Result<Parts> {
     let budget = memory::budget(&config.memory);
     let backends = Arc::new(BuiltIn::new(&config.data_dir));
     let in_force = policy.watch().borrow().clone();
-    let loader = FolderLoader { backends: &backends, policy: in_force.as_deref(), budget: &budget, table: &table };
+    let region = config.region.as_deref().unwrap_or_default();
+    let loader =
+        FolderLoader { backends: &backends, policy: in_force.as_deref(), region, budget: &budget, table: &table };
     for model in &config.models {
         loader.load(model)?;
     }
@@ -146,7 +148,7 @@ fn load(config: &Config, limits: Limits, open_metrics: bool) -> Result<Parts> {
     let apps = Arc::new(Apps::new(&engine, &table, &config.data_dir.join("cache/components"))?);
     let mut prepared = Vec::new();
     for path in &config.apps {
-        prepared.push(apps.prepare(named_apps::admit(path, in_force.as_deref())?)?);
+        prepared.push(apps.prepare(named_apps::admit(path, in_force.as_deref(), region)?)?);
     }
 
     let models = ModelControl::new(ModelParts {
@@ -182,7 +184,10 @@ fn announce(gateway: &Gateway, data: SocketAddr, admin: SocketAddr) {
             tracing::info!("app {} at {}{}", app.name, route.host.as_deref().unwrap_or(""), route.path);
         }
         for asked in app.models.iter().filter(|asked| !loaded(gateway, asked)) {
-            tracing::warn!("app {} may use model {asked}, but it is not loaded; add --model, or push it", app.name);
+            tracing::warn!(
+                "app {} may use model {asked}, but it is not loaded; it is if the registry has it by then",
+                app.name
+            );
         }
     }
 }

@@ -42,8 +42,9 @@ impl PolicyGate {
         let stored = Stored { name: name.clone(), version, repository, manifest, files, signatures };
         self.refuse_replay(&stored)?;
         // Common clients sign what they have pushed: without a signature yet, it is stored, and judged when it is loaded.
-        match (&*self.policy.borrow(), stored.signatures.is_empty()) {
-            (Some(policy), false) => judge(&stored, policy).map(drop).map_err(denied),
+        let policy = self.policy.borrow().clone();
+        match (policy, stored.signatures.is_empty()) {
+            (Some(policy), false) => judge(&stored, &policy).map(drop).map_err(denied),
             _ => Ok(()),
         }
     }
@@ -80,20 +81,26 @@ impl PolicyGate {
     ) -> Result<(), Refusal> {
         let policy = self.policy.borrow().clone();
         let Some(policy) = policy else { return Ok(()) };
-        let tags = self.store.tags(put.repository, None, headland_registry::store::TAGS_MAX).map_err(failed)?;
-        for tag in tags.unwrap_or_default() {
-            if self.store.tag(put.repository, &tag).map_err(failed)? != Some(subject) {
-                continue;
-            }
-            let Ok(version) = tag.as_str().parse::<ModelVersion>() else { continue };
-            match kind {
-                RepositoryKind::Model(name) => {
-                    let stored = catalog::stored(&self.store, name, &version, subject).map_err(denied)?;
-                    judge(&Stored { signatures: vec![bundle.clone()], ..stored }, &policy).map(drop).map_err(denied)?;
+        match kind {
+            RepositoryKind::Model(name) => {
+                for (version, manifest) in catalog::versions(&self.store, name).map_err(failed)?.manifests {
+                    if manifest == subject {
+                        let stored = catalog::stored(&self.store, name, &version, subject).map_err(denied)?;
+                        let stored = Stored { signatures: vec![bundle.clone()], ..stored };
+                        judge(&stored, &policy).map(drop).map_err(denied)?;
+                    }
                 }
-                RepositoryKind::App(name) => judge_app(&policy, name, &version, signed, &[bundle])?,
-                RepositoryKind::Other => {}
             }
+            RepositoryKind::App(name) => {
+                let tags = self.store.tags(put.repository, None, headland_registry::store::TAGS_MAX).map_err(failed)?;
+                for tag in tags.unwrap_or_default() {
+                    let Ok(version) = tag.as_str().parse::<ModelVersion>() else { continue };
+                    if self.store.tag(put.repository, &tag).map_err(failed)? == Some(subject) {
+                        judge_app(&policy, name, &version, signed, &[bundle])?;
+                    }
+                }
+            }
+            RepositoryKind::Other => {}
         }
         Ok(())
     }
@@ -120,8 +127,9 @@ impl Gatekeeper for PolicyGate {
                 let Some(version) = version_of(put.reference) else { return Ok(()) };
                 let signatures =
                     catalog::referred_signatures(&self.store, put.repository, put.digest).map_err(failed)?;
-                match (&*self.policy.borrow(), signatures.is_empty()) {
-                    (Some(policy), false) => judge_app(policy, name, &version, put.bytes, &signatures),
+                let policy = self.policy.borrow().clone();
+                match (policy, signatures.is_empty()) {
+                    (Some(policy), false) => judge_app(&policy, name, &version, put.bytes, &signatures),
                     _ => Ok(()),
                 }
             }

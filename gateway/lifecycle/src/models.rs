@@ -14,7 +14,7 @@ mod open;
 
 use std::collections::{BTreeMap, HashMap};
 use std::pin::Pin;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
@@ -26,7 +26,7 @@ use tokio::sync::Semaphore;
 
 use crate::blocking::{blocking, lock};
 use crate::error::chain;
-use crate::models::budget::Budget;
+use crate::models::budget::{Budget, Reservation};
 use crate::models::build::Backends;
 use crate::models::build::ServeOptions;
 use crate::models::catalog::Stored;
@@ -43,6 +43,9 @@ pub const LOADS_MAX: usize = 64;
 pub const LOOKUPS_AT_ONCE_MAX: usize = 16;
 /// How long a load that failed is not tried again for whoever merely asks for the model.
 pub const RETRY_AFTER: Duration = Duration::from_secs(10);
+
+/// Failures that are remembered.
+pub const FAILURES_MAX: usize = 1_000;
 
 type Key = (ModelName, ModelVersion);
 type Outcome = Result<Arc<Model>, Arc<LifecycleError>>;
@@ -72,7 +75,9 @@ struct Inner {
     parts: ModelParts,
     loads: Mutex<HashMap<Key, Load>>,
     running: Semaphore,
-    lookups: Semaphore,
+    lookups: Arc<Semaphore>,
+    /// Held from reading a model's aliases in the registry to telling the table, so that the last word is the latest.
+    aliases: Mutex<()>,
     /// What this loaded and the table still has.
     loaded: Mutex<BTreeMap<Key, Loaded>>,
     /// Why what is not loaded is not.
@@ -83,8 +88,10 @@ struct Inner {
 #[derive(Clone)]
 struct Loaded {
     manifest: Sha256Digest,
-    /// Whether its version was asked for by number: it then stays when another version is loaded.
+    /// Whether its version or an alias of it was asked for: it then stays when another version is loaded.
     exact: bool,
+    /// What it takes, for as long as it takes it.
+    memory: Weak<Reservation>,
 }
 
 #[derive(Clone)]
@@ -101,7 +108,8 @@ impl ModelControl {
             parts,
             loads: Mutex::default(),
             running: Semaphore::new(LOADS_AT_ONCE_MAX),
-            lookups: Semaphore::new(LOOKUPS_AT_ONCE_MAX),
+            lookups: Arc::new(Semaphore::new(LOOKUPS_AT_ONCE_MAX)),
+            aliases: Mutex::default(),
             loaded: Mutex::default(),
             failures: Mutex::default(),
         }))
@@ -126,7 +134,9 @@ impl ModelControl {
         })?;
         let exact = asked.selector != ModelSelector::Latest;
         let model = self.load_stored(stored, exact)?.await?;
-        if !exact {
+        // Another load may have overtaken this one.
+        let meant = if exact { None } else { self.find(asked).await? };
+        if meant.is_some_and(|meant| meant.version == model.info().version) {
             self.unload_older(&model);
         }
         Ok(model)
@@ -135,10 +145,17 @@ impl ModelControl {
     /// What the registry has for `asked`.
     async fn find(&self, asked: &ModelRef) -> Result<Option<Stored>, LifecycleError> {
         let (inner, asked) = (self.0.clone(), asked.clone());
+        let permit = self.0.lookups.clone().acquire_owned().await;
         blocking(move || {
+            // Given back when the look-up is done, even if nobody waits for it any more.
+            let _permit = permit;
             let store = &inner.parts.store;
-            let versions = catalog::versions(store, &asked.name)?;
-            inner.parts.table.set_aliases(&asked.name, versions.aliases.clone());
+            let versions = {
+                let _in_one_step = lock(&inner.aliases);
+                let versions = catalog::versions(store, &asked.name)?;
+                inner.parts.table.set_aliases(&asked.name, versions.aliases.clone());
+                versions
+            };
             if let ModelSelector::Digest(digest) = &asked.selector {
                 for (version, manifest) in &versions.manifests {
                     let stored = catalog::stored(store, &asked.name, version, *manifest)?;
@@ -165,6 +182,7 @@ impl ModelControl {
         if let Some(model) = self.already_loaded(&stored, exact) {
             return Ok(futures_util::future::ready(Ok(model)).boxed().shared());
         }
+        self.refuse_to_replace_a_folder(&lock(&self.0.loaded), &key).map_err(Arc::new)?;
         if loads.len() >= LOADS_MAX {
             return Err(Arc::new(LifecycleError::Busy(LOADS_MAX)));
         }
@@ -172,9 +190,10 @@ impl ModelControl {
         let task = tokio::spawn({
             let key = key.clone();
             async move {
+                // Even if it panics: the next one who asks then begins anew.
+                let _forgotten_at_the_end = Forget { control: control.clone(), key: key.clone() };
                 let outcome = control.run_load(stored, exact).await.map_err(Arc::new);
                 control.note(&key, manifest, &outcome);
-                lock(&control.0.loads).remove(&key);
                 outcome
             }
         });
@@ -202,6 +221,9 @@ impl ModelControl {
             Ok(_) => drop(failures.remove(key)),
             Err(error) => {
                 tracing::error!(model = %key.0, version = %key.1, "the model is not loaded: {}", chain(error));
+                if failures.len() >= FAILURES_MAX {
+                    failures.clear();
+                }
                 failures.insert(key.clone(), Failure { at: Instant::now(), manifest, error: error.clone() });
             }
         }
@@ -211,26 +233,25 @@ impl ModelControl {
     fn recent_failure(&self, stored: &Stored) -> Option<Arc<LifecycleError>> {
         let failures = lock(&self.0.failures);
         let failure = failures.get(&(stored.name.clone(), stored.version.clone()))?;
-        let holds = failure.manifest == stored.manifest && failure.at.elapsed() < RETRY_AFTER;
+        let retry_after = match &*failure.error {
+            LifecycleError::NoMemory { .. } => budget::IDLE_MIN,
+            _ => RETRY_AFTER,
+        };
+        let holds = failure.manifest == stored.manifest && failure.at.elapsed() < retry_after;
         holds.then(|| failure.error.clone())
     }
 
     async fn on_demand(&self, asked: ModelRef, not_loaded: NotLoaded) -> Result<Arc<Model>, Unavailable> {
         let unavailable = |error: &LifecycleError| match error {
-            LifecycleError::NotFound(_) => Unavailable::NotLoaded(not_loaded.clone()),
+            LifecycleError::NotFound(_) | LifecycleError::Conflict(_) => Unavailable::NotLoaded(not_loaded.clone()),
             LifecycleError::Denied(_) | LifecycleError::NoPolicy | LifecycleError::NotHere(_) => {
                 Unavailable::Denied(asked.clone())
             }
             LifecycleError::NoMemory { .. } => Unavailable::NoMemory(asked.clone()),
             LifecycleError::Busy(_) => Unavailable::Busy(asked.clone()),
-            LifecycleError::Broken(_) | LifecycleError::Conflict(_) | LifecycleError::Store(_) => {
-                Unavailable::Broken(asked.clone())
-            }
+            LifecycleError::Broken(_) | LifecycleError::Store(_) => Unavailable::Broken(asked.clone()),
         };
-        let stored = {
-            let Ok(_permit) = self.0.lookups.acquire().await else { return Err(Unavailable::Busy(asked)) };
-            self.find(&asked).await.map_err(|error| unavailable(&error))?
-        };
+        let stored = self.find(&asked).await.map_err(|error| unavailable(&error))?;
         let Some(stored) = stored else { return Err(not_loaded.into()) };
         if let Some(error) = self.recent_failure(&stored) {
             return Err(unavailable(&error));
@@ -238,6 +259,18 @@ impl ModelControl {
         let exact = asked.selector != ModelSelector::Latest;
         let load = self.load_stored(stored, exact).map_err(|error| unavailable(&error))?;
         load.await.map_err(|error| unavailable(&error))
+    }
+}
+
+/// Takes a load off the list of those that run when it ends, however it ends.
+struct Forget {
+    control: ModelControl,
+    key: Key,
+}
+
+impl Drop for Forget {
+    fn drop(&mut self) {
+        lock(&self.control.0.loads).remove(&self.key);
     }
 }
 

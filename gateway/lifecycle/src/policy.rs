@@ -17,6 +17,8 @@ pub struct PolicyFile {
     in_force: watch::Sender<Option<Arc<Policy>>>,
     /// The file as it was when it was last looked at.
     seen: Mutex<Option<Stamp>>,
+    /// Held while it is read again, so that what was read last is what is in force.
+    reloading: Mutex<()>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,7 +35,7 @@ impl PolicyFile {
     pub fn open(path: Option<PathBuf>) -> Result<Self, PolicyError> {
         let seen = path.as_deref().and_then(stamp);
         let policy = path.as_deref().map(Policy::read).transpose()?.map(Arc::new);
-        Ok(PolicyFile { path, in_force: watch::channel(policy).0, seen: Mutex::new(seen) })
+        Ok(PolicyFile { path, in_force: watch::channel(policy).0, seen: Mutex::new(seen), reloading: Mutex::default() })
     }
 
     /// The policy in force, now and later.
@@ -54,6 +56,7 @@ impl PolicyFile {
     /// As [`Self::open`].
     pub fn reload(&self) -> Result<(), PolicyError> {
         let Some(path) = &self.path else { return Ok(()) };
+        let _one_at_a_time = self.reloading.lock().unwrap_or_else(PoisonError::into_inner);
         let policy = Policy::read(path)?;
         self.in_force.send_replace(Some(Arc::new(policy)));
         Ok(())

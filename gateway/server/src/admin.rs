@@ -17,6 +17,7 @@ use axum::{Json, Router};
 use headland_access::TokenStore;
 use headland_lifecycle::{AppControl, LifecycleError, ModelControl, PolicyFile};
 use headland_registry::Registry;
+use headland_registry::store::StoreError;
 use http::Uri;
 use http::header::CONTENT_TYPE;
 use serde::de::DeserializeOwned;
@@ -123,7 +124,10 @@ impl From<&LifecycleError> for ApiError {
             LifecycleError::Denied(_) | LifecycleError::NoPolicy | LifecycleError::NotHere(_) => Reason::ModelDenied,
             LifecycleError::Conflict(_) => Reason::Conflict,
             LifecycleError::NoMemory { .. } | LifecycleError::Busy(_) => Reason::Overloaded,
-            LifecycleError::Broken(_) => Reason::ModelBroken,
+            LifecycleError::Broken(_)
+            | LifecycleError::Store(StoreError::DigestMismatch { .. } | StoreError::Damaged { .. }) => {
+                Reason::ModelBroken
+            }
             LifecycleError::Store(error) => {
                 return ApiError::internal(format!("the registry failed: {error}"), format!("{error:?}"));
             }

@@ -9,7 +9,7 @@ use crate::errors::{ApiError, Reason};
 use crate::gateway::Gateway;
 
 /// The model called `name`; the given `version`, or else what `name` itself selects (`name:version`,
-/// `name@sha256:...`), or else the highest one. One that is not loaded may be now; who asked waits for it.
+/// `name@sha256:...`), or else what is stable, or the highest one. One that is not loaded may be now; who asked waits for it.
 pub(crate) async fn model(gateway: &Gateway, name: &str, version: Option<&str>) -> Result<Arc<Model>, ApiError> {
     let asked = asked(gateway, name, version)?;
     match tokio::time::timeout(gateway.limits().infer_max, gateway.models().find(&asked)).await {

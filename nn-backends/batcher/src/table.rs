@@ -100,6 +100,11 @@ impl ModelTable {
         Err(NotLoaded { asked: asked.clone(), loaded })
     }
 
+    /// The model of exactly this version, if it is loaded. Looking is no use: it does not count as being asked for.
+    pub fn peek(&self, name: &ModelName, version: &ModelVersion) -> Option<Arc<Model>> {
+        Some(self.read().models.get(name)?.get(version)?.get().clone())
+    }
+
     /// Looks a model up, and has it loaded if it is not there and somebody can.
     ///
     /// # Errors

@@ -90,7 +90,7 @@ impl Plan {
         version: ModelVersion,
         digest: Sha256Digest,
         backends: &dyn Backends,
-        reservation: Reservation,
+        reservation: Arc<Reservation>,
     ) -> Result<Model, BuildError> {
         let backend = backends.for_format(&self.package.format)?;
         let load = |_| backend.load(&self.package.files, self.device);
@@ -98,7 +98,7 @@ impl Plan {
         let text = TextEncoder::open(&self.package.files)?;
         let info = ModelInfo { name, version, digest, backend: backend.name() };
         reservation.correct(executors.iter().map(|executor| executor.memory_bytes()).sum());
-        let mut options = ModelOptions { held: Some(Arc::new(reservation)), ..ModelOptions::default() };
+        let mut options = ModelOptions { held: Some(reservation), ..ModelOptions::default() };
         options.queue_max = self.queue_max.unwrap_or(options.queue_max);
         Ok(Model::start(info, executors, text, options)?)
     }

@@ -103,10 +103,14 @@ pub fn versions(store: &Store, name: &ModelName) -> Result<Versions, StoreError>
     let mut aliases = Vec::new();
     for tag in store.tags(&repository, None, TAGS_MAX)?.unwrap_or_default() {
         let Ok(named) = tag.as_str().parse::<ModelVersion>() else { continue };
-        let Some(manifest) = store.manifest(&repository, &Reference::Tag(tag))? else { continue };
-        match stated_version(store, &repository, &manifest.bytes)? {
-            Some(stated) if stated != named => aliases.push((named, stated, manifest.info.digest)),
-            _ => drop(found.manifests.insert(named, manifest.info.digest)),
+        let Some(digest) = store.tag(&repository, &tag)? else { continue };
+        // What is damaged is named when it is loaded; here it must not hide the others.
+        let manifest = store.manifest(&repository, &Reference::Digest(digest)).unwrap_or_default();
+        let stated =
+            manifest.and_then(|manifest| stated_version(store, &repository, &manifest.bytes).unwrap_or_default());
+        match stated {
+            Some(stated) if stated != named => aliases.push((named, stated, digest)),
+            _ => drop(found.manifests.insert(named, digest)),
         }
     }
     for (alias, version, digest) in aliases {

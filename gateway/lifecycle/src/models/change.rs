@@ -1,9 +1,11 @@
 //! What an operator changes: models unloaded, aliases moved, versions removed, another policy.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use headland_batcher::Model;
+use headland_batcher::{Model, STABLE};
+use headland_nn_core::Device;
 use headland_package::{ModelName, ModelRef, ModelSelector, ModelVersion, Sha256Digest};
 use headland_trust::Policy;
 
@@ -41,14 +43,14 @@ impl ModelControl {
 
     /// Takes a model of the registry out of the table; `false` if it is none, or not there any more.
     pub(super) fn take_out(&self, model: &Arc<Model>) -> bool {
-        let info = model.info();
-        let mut loaded = lock(&self.0.loaded);
-        let ours = loaded.contains_key(&(info.name.clone(), info.version.clone()));
-        if ours && self.0.parts.table.remove(model) {
-            loaded.remove(&(info.name.clone(), info.version.clone()));
-            return true;
-        }
-        false
+        self.take_out_of(&mut lock(&self.0.loaded), model).is_some()
+    }
+
+    /// The same, for whoever holds the list of what is loaded: the entry it had there.
+    pub(super) fn take_out_of(&self, loaded: &mut BTreeMap<Key, Loaded>, model: &Arc<Model>) -> Option<Loaded> {
+        let key = (model.info().name.clone(), model.info().version.clone());
+        let taken = loaded.contains_key(&key) && self.0.parts.table.remove(model);
+        if taken { loaded.remove(&key) } else { None }
     }
 
     /// Unloads the versions that were loaded by bare name before `current` was.
@@ -81,7 +83,10 @@ impl ModelControl {
     ) -> Result<(), Arc<LifecycleError>> {
         let selected =
             |version: &ModelVersion| ModelRef { name: name.clone(), selector: ModelSelector::Version(version.clone()) };
-        if self.0.parts.table.get(&selected(alias)).is_ok() {
+        let bare = ModelRef { name: name.clone(), selector: ModelSelector::Latest };
+        let table = &self.0.parts.table;
+        let asked_for = table.get(&selected(alias)).is_ok() || (alias.as_str() == STABLE && table.get(&bare).is_ok());
+        if asked_for {
             self.load(&selected(version)).await?;
         }
         let (control, name, alias, version) = (self.clone(), name.clone(), alias.clone(), version.clone());
@@ -165,15 +170,15 @@ impl ModelControl {
             );
             return Err(LifecycleError::Conflict(problem));
         }
-        let asked = ModelRef { name: name.clone(), selector: ModelSelector::Version(version.clone()) };
-        if let Ok(model) = self.0.parts.table.get(&asked) {
-            self.take_out(&model);
-        }
         // What signs it signs nothing else.
         for referrer in store.referrers(&repository, *manifest, None)? {
             store.delete_manifest(&repository, referrer.digest)?;
         }
         store.delete_manifest(&repository, *manifest)?;
+        // Only now: what is loaded from here on finds no manifest any more.
+        if let Some(model) = self.0.parts.table.peek(name, version) {
+            self.take_out(&model);
+        }
         lock(&self.0.failures).remove(&key);
         self.refresh_aliases(name)?;
         tracing::info!(model = %name, %version, "removed from the registry");
@@ -182,6 +187,7 @@ impl ModelControl {
 
     /// Tells the table what the registry's aliases of `name` are.
     fn refresh_aliases(&self, name: &ModelName) -> Result<(), LifecycleError> {
+        let _in_one_step = lock(&self.0.aliases);
         let aliases = catalog::versions(&self.0.parts.store, name)?.aliases;
         self.0.parts.table.set_aliases(name, aliases);
         Ok(())
@@ -202,11 +208,16 @@ impl ModelControl {
             lock(&self.0.loaded).iter().map(|(key, entry)| (key.clone(), entry.clone())).collect();
         let mut denied = Vec::new();
         for (key, entry) in entries {
-            let Err(error) = self.judge_again(&key, &entry, policy.clone()).await else { continue };
+            let Some(model) = self.0.parts.table.peek(&key.0, &key.1) else { continue };
+            let judged = match policy.clone() {
+                Some(policy) => self.judge_again(&key, entry.manifest, model.device(), policy).await,
+                None => Err(LifecycleError::NoPolicy),
+            };
+            let Err(error) = judged else { continue };
             let error = Arc::new(error);
-            let asked = ModelRef { name: key.0.clone(), selector: ModelSelector::Version(key.1.clone()) };
-            if let Ok(model) = self.0.parts.table.get(&asked) {
-                self.take_out(&model);
+            // If another has taken its place meanwhile, that one was judged by this policy.
+            if !self.take_out(&model) {
+                continue;
             }
             tracing::warn!(model = %key.0, version = %key.1, "unloaded: {}", chain(&*error));
             let failure = Failure { at: Instant::now(), manifest: entry.manifest, error: error.clone() };
@@ -216,26 +227,20 @@ impl ModelControl {
         denied
     }
 
-    async fn judge_again(
+    /// Whether `policy` admits what is loaded on `device`.
+    pub(super) async fn judge_again(
         &self,
         (name, version): &Key,
-        entry: &Loaded,
-        policy: Option<Arc<Policy>>,
+        manifest: Sha256Digest,
+        device: Device,
+        policy: Arc<Policy>,
     ) -> Result<(), LifecycleError> {
-        let policy = policy.ok_or(LifecycleError::NoPolicy)?;
-        let (store, name, version, manifest) =
-            (self.0.parts.store.clone(), name.clone(), version.clone(), entry.manifest);
-        let asked = ModelRef { name: name.clone(), selector: ModelSelector::Version(version.clone()) };
-        let model = self.0.parts.table.get(&asked).ok();
+        let (store, name, version) = (self.0.parts.store.clone(), name.clone(), version.clone());
         let region = self.0.parts.region.clone().unwrap_or_default();
         blocking(move || {
             let stored = catalog::stored(&store, &name, &version, manifest)?;
-            let evidence = match open::judge(&stored, &policy)? {
-                judgement if judgement.complete => judgement.evidence,
-                // The listing does not tell: the bytes do.
-                _ => open::open(&store, &stored, &policy)?.evidence().clone(),
-            };
-            let device = model.map_or_else(Default::default, |model| model.device());
+            // Over the bytes: a listing does not tell what the model states of itself.
+            let evidence = open::open(&store, &stored, &policy)?.evidence().clone();
             if !evidence.allows_device(&device.to_string()) || !evidence.allows_region(&region) {
                 return Err(LifecycleError::NotHere(format!(
                     "the policy does not let it run here on {device}; {evidence}"

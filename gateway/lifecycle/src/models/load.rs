@@ -1,16 +1,18 @@
 //! One load, from the listing to the table.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use headland_batcher::{Call, Model};
 use headland_nn_core::{Device, Dim, NamedTensor, NnError, Signature, Tensor};
+use headland_registry::store::Reference;
 use headland_trust::{Policy, Verified};
 
 use super::budget::{self, Candidate, Reservation, Shortage};
 use super::build::Plan;
 use super::catalog::Stored;
-use super::{Loaded, ModelControl, ServeOptions, blocking, lock, open};
+use super::{Key, Loaded, ModelControl, ServeOptions, blocking, lock, open};
 use crate::LifecycleError;
 use crate::error::chain;
 
@@ -29,12 +31,19 @@ impl ModelControl {
         let verified = Instant::now();
         self.check_place(&plan)?;
         let reservation = self.make_room(&stored, plan.get().device, plan.get().memory_bytes()).await?;
+        let reservation = Arc::new(reservation);
+        let memory = Arc::downgrade(&reservation);
         let (stored, model) = self.build(stored, plan, reservation).await?;
         let built = Instant::now();
         warm_up(model.get()).await;
         let evidence = model.evidence().to_string();
         let loaded = model.get().clone();
-        self.publish(&stored, model, exact, &policy)?;
+        let key = (stored.name.clone(), stored.version.clone());
+        let mut judged_by = policy;
+        while let Some(other) = self.publish(&stored, &model, exact, &memory, &judged_by).await? {
+            self.judge_again(&key, stored.manifest, loaded.device(), other.clone()).await?;
+            judged_by = other;
+        }
         tracing::info!(
             model = %stored.name,
             version = %stored.version,
@@ -80,6 +89,8 @@ impl ModelControl {
     async fn make_room(&self, stored: &Stored, device: Device, bytes: u64) -> Result<Reservation, LifecycleError> {
         let budget = self.budget();
         let deadline = Instant::now() + ROOM_WAIT_MAX;
+        // The memory of models that are out of the table and still answering.
+        let mut going: Vec<Weak<Reservation>> = Vec::new();
         loop {
             let freed = budget.freed();
             tokio::pin!(freed);
@@ -96,8 +107,10 @@ impl ModelControl {
             if shortage.is_hopeless() {
                 return Err(no_memory("give models more memory on this device"));
             }
-            if !self.evict(&shortage) {
-                return Err(no_memory("unload a model, or try again when one is idle"));
+            going.retain(|memory| memory.strong_count() > 0);
+            if going.is_empty() {
+                going =
+                    self.evict(&shortage).ok_or_else(|| no_memory("unload a model, or try again when one is idle"))?;
             }
             if tokio::time::timeout_at(deadline.into(), freed).await.is_err() {
                 return Err(no_memory("the models that were put out for it are still answering requests; try again"));
@@ -105,11 +118,13 @@ impl ModelControl {
         }
     }
 
-    /// Puts idle models out until the shortage would be over; `false` when that cannot be.
-    fn evict(&self, shortage: &Shortage) -> bool {
+    /// Puts idle models out until the shortage would be over; the memory that comes free with them. `None` when that
+    /// cannot be.
+    fn evict(&self, shortage: &Shortage) -> Option<Vec<Weak<Reservation>>> {
+        // Held throughout: two loads that look for room do not take each other's look for use.
+        let mut loaded = lock(&self.0.loaded);
         let models: Vec<Arc<Model>> =
             self.0.parts.table.all().into_iter().filter(|model| model.device() == shortage.device).collect();
-        let loaded = lock(&self.0.loaded);
         let candidate = |model: &Arc<Model>| {
             let info = model.info();
             let ours = loaded.contains_key(&(info.name.clone(), info.version.clone()));
@@ -118,20 +133,20 @@ impl ModelControl {
             Candidate { bytes: model.memory_bytes(), idle: model.idle(), stays: !ours || in_use }
         };
         let candidates: Vec<Candidate> = models.iter().map(candidate).collect();
-        drop(loaded);
-        let Some(chosen) = budget::choose(shortage.missing(), &candidates) else { return false };
-        for index in chosen {
-            tracing::info!(model = %models[index].info(), idle_s = models[index].idle().as_secs(), "put out to make room");
-            self.take_out(&models[index]);
-        }
-        true
+        let chosen = budget::choose(shortage.missing(), &candidates)?;
+        let put_out = chosen.into_iter().filter_map(|index| {
+            let (model, idle_s) = (&models[index], candidates[index].idle.as_secs());
+            tracing::info!(model = %model.info(), idle_s, "put out to make room");
+            self.take_out_of(&mut loaded, model).map(|entry| entry.memory)
+        });
+        Some(put_out.collect())
     }
 
     async fn build(
         &self,
         stored: Stored,
         plan: Verified<Plan>,
-        reservation: Reservation,
+        reservation: Arc<Reservation>,
     ) -> Result<(Stored, Verified<Arc<Model>>), LifecycleError> {
         let backends = self.0.parts.backends.clone();
         blocking(move || {
@@ -143,26 +158,52 @@ impl ModelControl {
         .await
     }
 
-    /// Puts the model into the table, unless the policy or the registry has changed its mind since it was verified.
-    fn publish(
+    /// Puts the model into the table. Another policy that is in force by now comes back instead, to be asked first.
+    async fn publish(
         &self,
         stored: &Stored,
-        model: Verified<Arc<Model>>,
+        model: &Verified<Arc<Model>>,
         exact: bool,
+        memory: &Weak<Reservation>,
         judged_by: &Arc<Policy>,
+    ) -> Result<Option<Arc<Policy>>, LifecycleError> {
+        let (control, memory, judged_by) = (self.clone(), memory.clone(), judged_by.clone());
+        let (stored, model) = (stored.clone(), model.clone());
+        blocking(move || {
+            let parts = &control.0.parts;
+            let key = (stored.name.clone(), stored.version.clone());
+            // Held until all is done, so that whoever changes the policy or removes a version finds it among the loaded ones.
+            let mut loaded = lock(&control.0.loaded);
+            let in_force = parts.policy.borrow().clone().ok_or(LifecycleError::NoPolicy)?;
+            if !Arc::ptr_eq(&in_force, &judged_by) {
+                return Ok(Some(in_force));
+            }
+            if parts.store.manifest(&stored.repository, &Reference::Digest(stored.manifest))?.is_none() {
+                let problem = format!("model `{}:{}` was removed while it was being loaded", key.0, key.1);
+                return Err(LifecycleError::NotFound(problem));
+            }
+            control.refuse_to_replace_a_folder(&loaded, &key)?;
+            let exact = exact || loaded.get(&key).is_some_and(|before| before.exact);
+            loaded.insert(key, Loaded { manifest: stored.manifest, exact, memory });
+            // A model of the same version ends when its last request is answered.
+            parts.table.insert(model);
+            Ok(None)
+        })
+        .await
+    }
+
+    /// What the operator named at the start stays, whatever the registry has under its name and version.
+    pub(super) fn refuse_to_replace_a_folder(
+        &self,
+        loaded: &BTreeMap<Key, Loaded>,
+        key: &Key,
     ) -> Result<(), LifecycleError> {
-        let key = (stored.name.clone(), stored.version.clone());
-        // Held across both, so that a policy that changes meanwhile finds it among the loaded ones.
-        let mut loaded = lock(&self.0.loaded);
-        let in_force = self.0.parts.policy.borrow().clone().ok_or(LifecycleError::NoPolicy)?;
-        if !Arc::ptr_eq(&in_force, judged_by) {
-            open::judge(stored, &in_force)?;
+        if loaded.contains_key(key) || self.0.parts.table.peek(&key.0, &key.1).is_none() {
+            return Ok(());
         }
-        let exact = exact || loaded.get(&key).is_some_and(|before| before.exact);
-        loaded.insert(key, Loaded { manifest: stored.manifest, exact });
-        // A model of the same version ends when its last request is answered.
-        self.0.parts.table.insert(model);
-        Ok(())
+        let problem =
+            format!("model `{}:{}` was named when the gateway started, and stays while it runs", key.0, key.1);
+        Err(LifecycleError::Conflict(problem))
     }
 }
 

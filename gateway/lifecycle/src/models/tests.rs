@@ -296,6 +296,47 @@ async fn an_idle_model_makes_room_and_a_busy_one_does_not() {
 }
 
 #[tokio::test]
+async fn several_idle_models_make_room_for_a_large_one() {
+    let fixture = Fixture::new(Some(&rule(&OURS)), 100);
+    for name in ["a", "b"] {
+        fixture.push(name, "1", &name.repeat(50).into_bytes(), Some(&OURS));
+        fixture.find(name).await.unwrap();
+    }
+    fixture.push("large", "1", &[0; 100], Some(&OURS));
+    let deadline = Instant::now() + DEADLINE;
+    while fixture.control.load(&"large".parse().unwrap()).await.is_err() {
+        assert!(Instant::now() < deadline, "{}", fixture.reason("large").await);
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(fixture.loaded(), ["large:1"]);
+}
+
+#[tokio::test]
+async fn a_stricter_policy_judges_what_a_model_states_of_itself() {
+    let fixture = Fixture::trusting();
+    fixture.push("m", "1", b"graph", Some(&OURS));
+    fixture.find("m").await.unwrap();
+    let stricter = rule(&OURS).replace("name = 'all'", "name = 'all'\nminimum_version = '1'");
+    fixture.apply(&stricter).unwrap();
+    let denied = fixture.control.apply_policy().await;
+    assert!(denied[0].1.to_string().contains("which version"), "{}", denied[0].1);
+    assert!(fixture.loaded().is_empty() && fixture.find("m").await.is_err());
+}
+
+#[tokio::test]
+async fn the_registry_does_not_replace_what_the_operator_named() {
+    let fixture = Fixture::trusting();
+    let named = Fixture::trusting();
+    named.push("m", "1", b"folder", Some(&OURS));
+    let folder = named.find("m").await.unwrap();
+    fixture.table.insert(headland_trust::Verified::named_by_operator(folder.clone(), "--model m"));
+    fixture.push("m", "1", b"registry", Some(&OURS));
+    let error = fixture.control.load(&"m:1".parse().unwrap()).await.unwrap_err().to_string();
+    assert!(error.contains("was named when the gateway started"), "{error}");
+    assert!(Arc::ptr_eq(&fixture.find("m").await.unwrap(), &folder));
+}
+
+#[tokio::test]
 async fn a_policy_that_changes_unloads_what_it_does_not_admit_any_more() {
     let fixture = Fixture::trusting();
     fixture.push("m", "1", b"graph", Some(&OURS));

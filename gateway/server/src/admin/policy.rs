@@ -39,9 +39,19 @@ struct Unloaded {
 }
 
 async fn reload(State(administration): State<Administration>) -> Answer<Reloaded> {
-    administration.policy.reload().map_err(|error| ApiError::new(Reason::BadPolicy, error.to_string()))?;
-    let models = administration.models.apply_policy().await;
-    let apps = administration.apps.apply_policy().await;
+    // A task of its own: a policy that is in force is applied whether or not the client waits for it.
+    let applied = tokio::spawn(async move {
+        let policy = administration.policy.clone();
+        let reloaded = tokio::task::spawn_blocking(move || policy.reload()).await;
+        match reloaded {
+            Ok(Ok(())) => Ok((administration.models.apply_policy().await, administration.apps.apply_policy().await)),
+            Ok(Err(error)) => Err(ApiError::new(Reason::BadPolicy, error.to_string())),
+            Err(error) => Err(ApiError::internal("reading the policy was interrupted", error.to_string())),
+        }
+    });
+    let interrupted =
+        |error: tokio::task::JoinError| ApiError::internal("applying the policy was interrupted", error.to_string());
+    let (models, apps) = applied.await.map_err(interrupted)??;
     let unloaded = |kind: &'static str| {
         move |(name, error): (String, Arc<LifecycleError>)| Unloaded {
             artifact: format!("{kind}/{name}"),
