@@ -4,6 +4,9 @@ use std::sync::Arc;
 
 use crate::TensorError;
 
+/// The most of a message about a bad model that is kept, in characters: it may repeat what stands in the model's files.
+const MESSAGE_CHARS_MAX: usize = 2_000;
+
 /// An inference or a load that failed.
 ///
 /// Messages of the first group are safe to show a client; [`NnError::Runtime`] is for the log.
@@ -54,7 +57,10 @@ impl NnError {
 
     /// An [`NnError::BadModel`].
     pub fn bad_model(message: impl Into<String>) -> Self {
-        NnError::BadModel(message.into().into())
+        // Nor may a terminal or a log obey what stands in a model's files.
+        let plain = |c: char| if c.is_control() && c != '\n' { c.escape_debug().to_string() } else { c.to_string() };
+        let message: String = message.into().chars().take(MESSAGE_CHARS_MAX).map(plain).collect();
+        NnError::BadModel(message.into())
     }
 
     /// An [`NnError::Runtime`].
@@ -66,5 +72,16 @@ impl NnError {
 impl From<TensorError> for NnError {
     fn from(error: TensorError) -> Self {
         NnError::invalid(error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_models_files_say_is_shown_and_not_obeyed() {
+        let error = NnError::bad_model(format!("type `ro\u{1b}[2Jberta`{}", "x".repeat(10_000))).to_string();
+        assert!(error.contains("ro\\u{1b}[2Jberta") && error.len() < 2 * MESSAGE_CHARS_MAX, "{error}");
     }
 }
