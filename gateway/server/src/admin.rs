@@ -11,7 +11,7 @@ mod repository;
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::extract::{FromRef, FromRequest, Request, State};
+use axum::extract::{FromRef, FromRequest, FromRequestParts, Path, Request, State};
 use axum::routing::get;
 use axum::{Json, Router};
 use headland_access::TokenStore;
@@ -20,6 +20,7 @@ use headland_registry::Registry;
 use headland_registry::store::StoreError;
 use http::Uri;
 use http::header::CONTENT_TYPE;
+use http::request::Parts;
 use serde::de::DeserializeOwned;
 
 use crate::errors::{ApiError, Reason, Shape};
@@ -113,6 +114,18 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
         let body: &[u8] = if body.is_empty() { b"{}" } else { &body };
         let bad = |error: serde_json::Error| ApiError::new(Reason::MalformedBody, format!("the body: {error}"));
         serde_json::from_slice(body).map(JsonBody).map_err(bad)
+    }
+}
+
+/// What a path names. A name that cannot be one is no such thing.
+struct Named<T>(T);
+
+impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Named<T> {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let named = Path::<T>::from_request_parts(parts, state).await;
+        named.map(|Path(named)| Named(named)).map_err(|error| ApiError::new(Reason::NotFound, error.body_text()))
     }
 }
 

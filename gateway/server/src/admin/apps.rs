@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::routing::{get, post, put};
 use axum::{Json, Router};
 use headland_guest_host::AppSummary;
@@ -11,7 +11,7 @@ use headland_lifecycle::{AppEntry, AppState};
 use headland_package::{AppName, ModelVersion};
 use serde::{Deserialize, Serialize};
 
-use super::{Administration, Answer, DONE, Done, JsonBody};
+use super::{Administration, Answer, DONE, Done, JsonBody, Named};
 use crate::errors::{ApiError, Reason};
 use crate::gateway::Gateway;
 
@@ -79,7 +79,7 @@ async fn list(State(administration): State<Administration>) -> Answer<AppList> {
     Ok(Json(AppList { apps: details(&administration).await? }))
 }
 
-async fn show(State(administration): State<Administration>, Path(name): Path<String>) -> Answer<AppDetails> {
+async fn show(State(administration): State<Administration>, Named(name): Named<String>) -> Answer<AppDetails> {
     let mut apps = details(&administration).await?;
     match apps.iter().position(|app| app.name.as_str() == name) {
         Some(index) => Ok(Json(apps.swap_remove(index))),
@@ -102,17 +102,17 @@ struct Deployment {
 
 async fn deploy(
     State(administration): State<Administration>,
-    Path(name): Path<AppName>,
+    Named(name): Named<AppName>,
     JsonBody(Deployment { version }): JsonBody<Deployment>,
 ) -> Answer<AppSummary> {
     Ok(Json(administration.apps.deploy(&name, &version).await?))
 }
 
-async fn rollback(State(administration): State<Administration>, Path(name): Path<AppName>) -> Answer<AppSummary> {
+async fn rollback(State(administration): State<Administration>, Named(name): Named<AppName>) -> Answer<AppSummary> {
     Ok(Json(administration.apps.rollback(&name).await?))
 }
 
-async fn remove(State(administration): State<Administration>, Path(name): Path<AppName>) -> Done {
+async fn remove(State(administration): State<Administration>, Named(name): Named<AppName>) -> Done {
     administration.apps.remove(&name).await?;
     DONE
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use axum::extract::{Path, Query, State};
+use axum::extract::{RawQuery, State};
 use axum::routing::{delete, get, put};
 use axum::{Json, Router};
 use headland_batcher::Model;
@@ -11,7 +11,7 @@ use headland_lifecycle::IndexEntry;
 use headland_package::{ModelName, ModelRef, ModelSelector, ModelVersion};
 use serde::{Deserialize, Serialize};
 
-use super::{Administration, Answer, DONE, Done, JsonBody};
+use super::{Administration, Answer, DONE, Done, JsonBody, Named};
 use crate::errors::{ApiError, Reason};
 use crate::kserve::{ModelTensors, tensors};
 
@@ -97,7 +97,7 @@ struct ModelDetails {
     stored: Option<headland_lifecycle::models::StoredDetails>,
 }
 
-async fn show(State(administration): State<Administration>, Path(name): Path<String>) -> Answer<ModelDetails> {
+async fn show(State(administration): State<Administration>, Named(name): Named<String>) -> Answer<ModelDetails> {
     let asked: ModelRef =
         name.parse().map_err(|error: headland_package::IdError| ApiError::new(Reason::NotFound, error.to_string()))?;
     let mut found = summaries(&administration).await?;
@@ -139,7 +139,7 @@ struct Target {
 
 async fn set_alias(
     State(administration): State<Administration>,
-    Path((name, alias)): Path<(ModelName, ModelVersion)>,
+    Named((name, alias)): Named<(ModelName, ModelVersion)>,
     JsonBody(target): JsonBody<Target>,
 ) -> Done {
     administration.models.set_alias(&name, &alias, &target.version).await?;
@@ -148,23 +148,22 @@ async fn set_alias(
 
 async fn remove_alias(
     State(administration): State<Administration>,
-    Path((name, alias)): Path<(ModelName, ModelVersion)>,
+    Named((name, alias)): Named<(ModelName, ModelVersion)>,
 ) -> Done {
     administration.models.remove_alias(&name, &alias).await?;
     DONE
 }
 
-#[derive(Deserialize)]
-struct Force {
-    #[serde(default)]
-    force: bool,
-}
-
 async fn remove_version(
     State(administration): State<Administration>,
-    Path((name, version)): Path<(ModelName, ModelVersion)>,
-    Query(Force { force }): Query<Force>,
+    Named((name, version)): Named<(ModelName, ModelVersion)>,
+    RawQuery(query): RawQuery,
 ) -> Done {
+    let force = match query.as_deref() {
+        None | Some("" | "force=false") => false,
+        Some("force=true") => true,
+        Some(_) => return Err(ApiError::new(Reason::InvalidInput, "the query is `force=true`, or nothing")),
+    };
     administration.models.remove_version(&name, &version, force).await?;
     DONE
 }

@@ -3,7 +3,7 @@
 //!
 //! <https://github.com/triton-inference-server/server/blob/main/docs/protocol/extension_model_repository.md>
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::IntoResponse;
 use axum::routing::{get, post};
 use axum::{Json, Router};
@@ -13,7 +13,7 @@ use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{Administration, Answer, JsonBody};
+use super::{Administration, Answer, JsonBody, Named};
 use crate::errors::{ApiError, Reason};
 
 pub(super) fn routes() -> Router<Administration> {
@@ -71,7 +71,7 @@ struct Parameters {
 
 async fn load(
     State(administration): State<Administration>,
-    Path(name): Path<String>,
+    Named(name): Named<String>,
     JsonBody(Parameters { parameters }): JsonBody<Parameters>,
 ) -> Result<impl IntoResponse, ApiError> {
     if let Some(key) = parameters.keys().next() {
@@ -85,7 +85,7 @@ async fn load(
 
 async fn unload(
     State(administration): State<Administration>,
-    Path(name): Path<String>,
+    Named(name): Named<String>,
     JsonBody(Parameters { parameters }): JsonBody<Parameters>,
 ) -> Result<impl IntoResponse, ApiError> {
     // `tritonclient` always says whether models that this one uses go too; ours use none.

@@ -1,9 +1,10 @@
 //! What operators and Prometheus see.
 
+use axum::body::Body;
 use headland_nn_core::DType;
-use http::StatusCode;
+use http::{Request, StatusCode};
 
-use crate::test_support::{admin, echo, embedder, gateway, get, post};
+use crate::test_support::{admin, echo, embedder, gateway, get, post, send};
 use crate::{Limits, data_plane};
 
 #[tokio::test]
@@ -35,6 +36,23 @@ async fn what_is_not_there_is_a_problem() {
         );
         assert!(problem["detail"].as_str().unwrap().starts_with(detail), "{problem}");
         assert_eq!(problem["request_id"].as_str(), seen.header("x-request-id"));
+    }
+}
+
+#[tokio::test]
+async fn names_and_queries_that_cannot_be_are_problems_too() {
+    let plane = admin(gateway([echo("echo:1", DType::F32)], Limits::default()));
+    for (method, path, status) in [
+        ("PUT", "/admin/v1/models/Bad!/aliases/x", StatusCode::NOT_FOUND),
+        ("DELETE", "/admin/v1/apps/..x", StatusCode::NOT_FOUND),
+        ("DELETE", "/admin/v1/models/echo/versions/1?force=yes", StatusCode::BAD_REQUEST),
+        ("DELETE", "/admin/v1/models/echo/versions/1", StatusCode::NOT_FOUND),
+        ("PUT", "/admin/v1/models/echo/aliases/stable", StatusCode::BAD_REQUEST),
+    ] {
+        let request = Request::builder().method(method).uri(path).body(Body::empty()).unwrap();
+        let seen = send(&plane, request).await;
+        assert_eq!(seen.status, status, "{path}: {}", seen.text());
+        assert_eq!(seen.header("content-type"), Some("application/problem+json"), "{path}");
     }
 }
 
