@@ -121,6 +121,9 @@ def test_a_policy_holds_for_folders_that_the_operator_names_too(tmp_path, keys):
     support.run("model", "sign", folder, "--key", keys / "release.pem")
     with support.Gateway(tmp_path / "signed", f"--model=digits={folder}", "--policy", keys / "policy.toml") as gateway:
         assert infer(gateway).status == 200
+        (keys / "policy.toml").write_text(POLICY.format(key="other"))
+        support.eventually("the model is withdrawn", lambda: infer(gateway).status == 404)
+        (keys / "policy.toml").write_text(POLICY.format(key="release"))
     (folder / "NOTE.md").write_text("changed after it was signed")
     said = support.refuses_to_start(tmp_path / "changed", f"--model=digits={folder}", "--policy", keys / "policy.toml")
     assert "NOTE.md" in said

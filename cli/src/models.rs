@@ -70,7 +70,7 @@ impl FolderLoader<'_> {
         let name = name_of(config, &package)?;
         let version = config.version.clone().or_else(|| package.version.clone()).unwrap_or_default();
         let loading = || format!("model `{name}` in {}", config.path.display());
-        let files = self.admit(config, &name, &version, package.files).with_context(loading)?;
+        let files = admit(config, &name, &version, package.files, self.policy).with_context(loading)?;
         let options = ServeOptions { device: config.device, instances: config.instances, queue_max: config.queue };
         let plan = files.try_map(|files| Plan::of(files, &options)).with_context(loading)?;
         let (evidence, device) = (plan.evidence(), plan.get().device);
@@ -99,32 +99,31 @@ impl FolderLoader<'_> {
         }
         Ok(loaded)
     }
+}
 
-    /// The files, as the policy admits them.
-    fn admit(
-        &self,
-        config: &ModelConfig,
-        name: &ModelName,
-        version: &ModelVersion,
-        files: ModelFiles,
-    ) -> Result<Verified<ModelFiles>> {
-        let label = files.label().to_owned();
-        let Some(policy) = self.policy else {
-            return Ok(Verified::named_by_operator(files, format!("--model {}", config.path.display())));
-        };
-        let signature = match std::fs::read(config.path.join(folder::SIGNATURE)) {
-            Ok(signature) => vec![signature],
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
-            Err(error) => return Err(error).with_context(|| format!("reading its {}", folder::SIGNATURE)),
-        };
-        let files: BTreeMap<String, Bytes> =
-            files.iter().map(|(path, bytes)| (path.to_owned(), bytes.clone())).collect();
-        let verified = policy.verify_model(&Artifact::model(name, version), files, &signature, SystemTime::now())?;
-        for warning in &verified.evidence().warnings {
-            tracing::warn!(model = %name, "admitted although {warning}");
-        }
-        Ok(verified.map(|files| ModelFiles::new(label, files)))
+/// The files, as the policy admits them.
+pub fn admit(
+    config: &ModelConfig,
+    name: &ModelName,
+    version: &ModelVersion,
+    files: ModelFiles,
+    policy: Option<&Policy>,
+) -> Result<Verified<ModelFiles>> {
+    let label = files.label().to_owned();
+    let Some(policy) = policy else {
+        return Ok(Verified::named_by_operator(files, format!("--model {}", config.path.display())));
+    };
+    let signature = match std::fs::read(config.path.join(folder::SIGNATURE)) {
+        Ok(signature) => vec![signature],
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+        Err(error) => return Err(error).with_context(|| format!("reading its {}", folder::SIGNATURE)),
+    };
+    let files: BTreeMap<String, Bytes> = files.iter().map(|(path, bytes)| (path.to_owned(), bytes.clone())).collect();
+    let verified = policy.verify_model(&Artifact::model(name, version), files, &signature, SystemTime::now())?;
+    for warning in &verified.evidence().warnings {
+        tracing::warn!(model = %name, "admitted although {warning}");
     }
+    Ok(verified.map(|files| ModelFiles::new(label, files)))
 }
 
 /// The configured name, the package's own, or the folder's.

@@ -17,6 +17,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use crate::args::UpOptions;
+use crate::background::Named;
 use crate::config::{Config, LimitsConfig};
 use crate::models::{BuiltIn, FolderLoader};
 use crate::{background, files, logging, memory, named_apps, signals};
@@ -47,7 +48,7 @@ async fn up(config: Config) -> Result<()> {
 
     let limits = limits(&config.limits);
     let open_metrics = config.admin_listen.ip().is_loopback();
-    let Parts { administration, prepared, token_file } =
+    let Parts { administration, prepared, token_file, named } =
         tokio::task::spawn_blocking(move || load(&config, limits, open_metrics)).await.context("loading")??;
     let gateway = administration.gateway.clone();
     for app in prepared {
@@ -61,7 +62,7 @@ async fn up(config: Config) -> Result<()> {
     administration.apps.restore().await;
     let models = gateway.models().clone();
     models.load_on_demand(Arc::new(administration.models.clone()));
-    background::start(&administration)?;
+    background::start(&administration, named)?;
 
     let stop = signals::stop()?;
     announce(&gateway, data.local_addr()?, admin.local_addr()?);
@@ -119,6 +120,8 @@ struct Parts {
     administration: Administration,
     /// The apps the operator named, compiled and not yet deployed.
     prepared: Vec<Prepared>,
+    /// What a policy admitted of what the operator named.
+    named: Named,
     /// Where the token for this machine's client commands is.
     token_file: PathBuf,
 }
@@ -139,8 +142,9 @@ fn load(config: &Config, limits: Limits, open_metrics: bool) -> Result<Parts> {
     let region = config.region.as_deref().unwrap_or_default();
     let loader =
         FolderLoader { backends: &backends, policy: in_force.as_deref(), region, budget: &budget, table: &table };
+    let mut named = Named { region: region.to_owned(), ..Named::default() };
     for model in &config.models {
-        loader.load(model)?;
+        named.models.push((model.clone(), loader.load(model)?));
     }
     let pool = config.limits.instances.map_or_else(PoolOptions::default, |instances_max| PoolOptions { instances_max });
     let engine = GuestEngine::new(pool)
@@ -148,7 +152,9 @@ fn load(config: &Config, limits: Limits, open_metrics: bool) -> Result<Parts> {
     let apps = Arc::new(Apps::new(&engine, &table, &config.data_dir.join("cache/components"))?);
     let mut prepared = Vec::new();
     for path in &config.apps {
-        prepared.push(apps.prepare(named_apps::admit(path, in_force.as_deref(), region)?)?);
+        let app = apps.prepare(named_apps::admit(path, in_force.as_deref(), region)?)?;
+        named.apps.push((path.clone(), app.name().clone()));
+        prepared.push(app);
     }
 
     let models = ModelControl::new(ModelParts {
@@ -170,7 +176,7 @@ fn load(config: &Config, limits: Limits, open_metrics: bool) -> Result<Parts> {
     let registry = Registry { store, gatekeeper, limits: Default::default() };
     let gateway = Gateway::new(table, apps, limits);
     let administration = Administration { gateway, models, apps: control, registry, tokens, policy, open_metrics };
-    Ok(Parts { administration, prepared, token_file })
+    Ok(Parts { administration, prepared, token_file, named })
 }
 
 /// What a person wants to know first: where it listens and what it serves.
