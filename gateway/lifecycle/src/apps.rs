@@ -79,7 +79,7 @@ impl AppControl {
     /// [`LifecycleError::Broken`] when the record is there and cannot be read.
     pub fn open(parts: AppParts) -> Result<Self, LifecycleError> {
         let record =
-            Record::read(&parts.record).map_err(|error| LifecycleError::Broken(crate::error::chain(&error)))?;
+            Record::read(&parts.record).map_err(|error| LifecycleError::Broken(headland_trust::chain(&error)))?;
         Ok(AppControl(Arc::new(Inner {
             parts,
             changes: Arc::new(Semaphore::new(CHANGES_MAX)),

@@ -25,12 +25,12 @@ use headland_registry::store::Store;
 use tokio::sync::Semaphore;
 
 use crate::blocking::{blocking, lock};
-use crate::error::chain;
 use crate::models::budget::{Budget, Reservation};
 use crate::models::build::Backends;
 use crate::models::build::ServeOptions;
 use crate::models::catalog::Stored;
 use crate::{LifecycleError, PolicyWatch};
+use headland_trust::chain;
 
 pub use index::{IndexEntry, ModelState, StoredDetails, StoredFile};
 pub use open::judge;

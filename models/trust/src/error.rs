@@ -156,3 +156,15 @@ pub enum VerifyError {
     #[error("the model cannot be read")]
     Contents(#[from] ContentsError),
 }
+
+/// An error with its causes, on one line.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text += ": ";
+        text += &cause.to_string();
+        source = cause.source();
+    }
+    text
+}

@@ -22,7 +22,7 @@ mod verified;
 pub use authority::{Authority, IdentityRule, Matcher, Method, Signer};
 pub use certificate::{Certificate, Validity};
 pub use contents::{Contents, ContentsError, HashAlgorithm};
-pub use error::VerifyError;
+pub use error::{VerifyError, chain};
 pub use keyless::TrustedRoot;
 pub use keys::{KeyError, PublicKey, SigningKey};
 pub use policy::{Artifact, Decision, Denied, Judgement, Policy, PolicyError};

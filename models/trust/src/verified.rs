@@ -16,9 +16,10 @@ use crate::policy::{Artifact, Residency};
 /// format.
 ///
 /// ```compile_fail
-/// use headland_trust::Verified;
-/// # let evidence = unimplemented!();
-/// let forged = Verified { value: b"weights", evidence };
+/// use headland_trust::{Evidence, Verified};
+/// fn forge(evidence: Evidence) -> Verified<&'static [u8]> {
+///     Verified { value: b"weights", evidence }
+/// }
 /// ```
 ///
 /// ```compile_fail

@@ -12,7 +12,7 @@ use super::record::{Deployment, Record};
 use super::{AppControl, open};
 use crate::LifecycleError;
 use crate::blocking::{blocking, lock};
-use crate::error::chain;
+use headland_trust::chain;
 
 /// What the record says once the app serves.
 enum Change {

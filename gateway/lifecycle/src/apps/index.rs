@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::{AppControl, catalog};
 use crate::LifecycleError;
 use crate::blocking::{blocking, lock};
-use crate::error::chain;
+use headland_trust::chain;
 
 /// An app.
 #[derive(Clone, Debug, Serialize)]

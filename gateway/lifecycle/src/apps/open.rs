@@ -15,7 +15,7 @@ use headland_trust::{Evidence, Policy, Verified};
 
 use super::catalog::Stored;
 use crate::LifecycleError;
-use crate::error::chain;
+use headland_trust::chain;
 
 /// Has the policy admit the manifest of `stored`, and looks whether the app may run in this region.
 ///

@@ -11,7 +11,7 @@ use headland_trust::Policy;
 
 use super::{Failure, Key, Loaded, ModelControl, blocking, catalog, lock, open};
 use crate::LifecycleError;
-use crate::error::chain;
+use headland_trust::chain;
 
 impl ModelControl {
     /// Unloads every loaded version of a bare name, or the one that is named; which. Requests that are under way are

@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::{Key, ModelControl, blocking, catalog, lock};
 use crate::LifecycleError;
-use crate::error::chain;
+use headland_trust::chain;
 
 /// One version of a model.
 #[derive(Clone, Debug, Serialize)]

@@ -14,7 +14,7 @@ use super::build::Plan;
 use super::catalog::Stored;
 use super::{Key, Loaded, ModelControl, ServeOptions, blocking, lock, open};
 use crate::LifecycleError;
-use crate::error::chain;
+use headland_trust::chain;
 
 /// How long a load waits for the memory of models that were put out for it, and are still answering.
 pub const ROOM_WAIT_MAX: Duration = Duration::from_secs(30);

@@ -10,7 +10,7 @@ use super::explain::Runs;
 use super::judge::SIGNATURES_MAX;
 use super::rule::{Mode, Residency, Rule};
 use crate::verified::{Admission, Evidence};
-use crate::{Signer, VerifyError};
+use crate::{Signer, VerifyError, chain};
 
 /// Attempts that a refusal in one line spells out; the explanation has them all.
 const ATTEMPTS_SHOWN_MAX: usize = 3;
@@ -89,18 +89,6 @@ impl Attempt {
         let refusal = refusal.map(|error| chain(error));
         Attempt { signature, authority: authority.to_owned(), refusal }
     }
-}
-
-/// An error with its causes, on one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text += ": ";
-        text += &cause.to_string();
-        source = cause.source();
-    }
-    text
 }
 
 impl Decision {
