@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 use headland_candle::CandleBackend;
-use headland_nn_core::{Backend, Device, Executor, NamedTensor, OutputSelection, Tensor};
+use headland_nn_core::{Backend, Device, Executor, LoadOptions, ModelFiles, NamedTensor, OutputSelection, Tensor};
 use headland_onnx::{LibrarySearch, OnnxBackend};
 use headland_package::folder;
 
@@ -32,7 +32,7 @@ async fn digits(setup: &Setup, floor: &Server, ours: &Server, report: &mut Repor
     let image = NamedTensor::new("image", Tensor::from_vec([1, 8, 8], pixels)?);
     let search = LibrarySearch { dylib_path: Some(servers::library(setup)), ..LibrarySearch::default() };
     let backend = OnnxBackend::open(&search)?;
-    let mut executor = backend.load(&folder::open("models/digits".as_ref())?.with_graph("model.onnx"), Device::Cpu)?;
+    let mut executor = one(&backend, &folder::open("models/digits".as_ref())?.with_graph("model.onnx"))?;
 
     let native = binary_infer("digits", &[("image", "FP32", "[1,8,8]", &body)], "logits");
     let headers = [("x-model", "digits"), ("x-input", "image"), ("x-shape", "1,8,8")];
@@ -58,10 +58,15 @@ async fn digits(setup: &Setup, floor: &Server, ours: &Server, report: &mut Repor
     Ok(())
 }
 
+fn one(backend: &dyn Backend, model: &ModelFiles) -> Result<Box<dyn Executor>> {
+    let executors = backend.load(model, &LoadOptions::one_on(Device::Cpu))?;
+    executors.into_iter().next().context("no executor")
+}
+
 async fn minilm(setup: &Setup, floor: &Server, ours: &Server, report: &mut Report) -> Result<()> {
     let ids = NamedTensor::new("input_ids", Tensor::from_vec([1, SENTENCE.len()], SENTENCE.to_vec())?);
     let body: Vec<u8> = SENTENCE.iter().flat_map(|id| id.to_le_bytes()).collect();
-    let mut executor = CandleBackend::new().load(&folder::open(&servers::minilm(setup))?, Device::Cpu)?;
+    let mut executor = one(&CandleBackend::new(), &folder::open(&servers::minilm(setup))?)?;
     let native = binary_infer("all-minilm-l6-v2", &[("input_ids", "INT64", "[1,13]", &body)], "sentence_embedding");
     let echo = request("POST", "/echo", &[], &body);
     let mut section = Section::new("(c) MiniLM, 13 tokens, one at a time, p50", "microseconds, less is better");

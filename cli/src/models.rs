@@ -1,6 +1,7 @@
 //! The models an operator names: from a folder to a model in the table. Those that were pushed come by the registry.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Instant, SystemTime};
@@ -71,7 +72,11 @@ impl FolderLoader<'_> {
         let version = config.version.clone().or_else(|| package.version.clone()).unwrap_or_default();
         let loading = || format!("model `{name}` in {}", config.path.display());
         let files = admit(config, &name, &version, package.files, self.policy).with_context(loading)?;
-        let options = ServeOptions { device: config.device, instances: config.instances, queue_max: config.queue };
+        let options = ServeOptions {
+            device: config.device,
+            instances: config.instances.and_then(NonZeroUsize::new),
+            queue_max: config.queue,
+        };
         let plan = files.try_map(|files| Plan::of(files, &options)).with_context(loading)?;
         let (evidence, device) = (plan.evidence(), plan.get().device);
         if !evidence.allows_device(&device.to_string()) || !evidence.allows_region(self.region) {

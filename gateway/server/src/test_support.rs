@@ -13,7 +13,8 @@ use headland_guest_host::{Apps, GuestEngine, PoolOptions};
 use headland_lifecycle::models::{budget::Budget, build::Backends};
 use headland_lifecycle::{AppControl, AppParts, ModelControl, ModelParts, PolicyFile, PolicyGate};
 use headland_nn_core::{
-    DType, Device, Dim, Executor, ModelFiles, NamedTensor, NnError, OutputSelection, Signature, Tensor, TensorSpec,
+    Batching, DType, Device, Dim, Executor, ModelFiles, NamedTensor, NnError, OutputSelection, Signature, Tensor,
+    TensorSpec,
 };
 use headland_package::{Format, Sha256Digest};
 use headland_registry::Registry;
@@ -43,6 +44,10 @@ impl Executor for FakeExecutor {
     fn memory_bytes(&self) -> u64 {
         1 << 20
     }
+    fn batching(&self) -> Batching {
+        Batching::Single { why: "the test runs one at a time".into() }
+    }
+
     fn run(&mut self, inputs: &[NamedTensor], wanted: &OutputSelection) -> Result<Vec<NamedTensor>, NnError> {
         (self.script)(inputs, wanted)
     }

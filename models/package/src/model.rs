@@ -2,6 +2,7 @@
 //! `headland.model.toml` for what cannot be found.
 
 use std::io;
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use headland_nn_core::ModelFiles;
@@ -36,8 +37,8 @@ pub struct ModelPackage {
     pub format: Format,
     /// Device it asks for, as written (`cpu`, `cuda:0`); the gateway's default when absent.
     pub device: Option<String>,
-    /// How many executors to run it on.
-    pub instances: usize,
+    /// How many executors to run it on; the backend knows best when absent.
+    pub instances: Option<NonZeroUsize>,
 }
 
 /// A folder that is no usable model package.
@@ -100,10 +101,13 @@ impl ModelPackage {
             }
             None => RawManifest::default(),
         };
-        let instances = manifest.instances.unwrap_or(1);
-        if !(1..=INSTANCES_MAX).contains(&instances) {
-            return Err(unusable(format!("{MANIFEST}: `instances` must be between 1 and {INSTANCES_MAX}")));
-        }
+        let instances = match manifest.instances {
+            None => None,
+            Some(instances) => match NonZeroUsize::new(instances).filter(|_| instances <= INSTANCES_MAX) {
+                None => return Err(unusable(format!("{MANIFEST}: `instances` must be between 1 and {INSTANCES_MAX}"))),
+                some => some,
+            },
+        };
         let paths: Vec<&str> = files.iter().map(|(path, _)| path).collect();
         let format = format_of(&paths, manifest.graph).map_err(unusable)?;
         let files = match &format {

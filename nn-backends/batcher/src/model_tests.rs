@@ -2,7 +2,7 @@
 
 use std::sync::mpsc;
 
-use headland_nn_core::{DType, Dim, ModelFiles, TensorSpec};
+use headland_nn_core::{Batching, DType, Dim, ModelFiles, TensorSpec};
 use headland_trust::Verified;
 
 use super::*;
@@ -30,6 +30,10 @@ impl Executor for FakeExecutor {
     fn memory_bytes(&self) -> u64 {
         7
     }
+    fn batching(&self) -> Batching {
+        Batching::Single { why: "the test runs one at a time".into() }
+    }
+
     fn run(&mut self, inputs: &[NamedTensor], _wanted: &OutputSelection) -> Result<Vec<NamedTensor>, NnError> {
         (self.script)(inputs)
     }

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use headland_candle::{CandleBackend, run_each_model_on_one_thread};
-use headland_nn_core::{Backend, Device, NamedTensor, OutputSelection, Tensor};
+use headland_nn_core::{Backend, Device, LoadOptions, NamedTensor, OutputSelection, Tensor};
 use headland_package::folder;
 
 fn main() {
@@ -11,8 +11,9 @@ fn main() {
     unsafe { run_each_model_on_one_thread() };
     let dir = std::env::args().nth(1).expect("usage: measure DIR");
     let begun = Instant::now();
-    let mut executor =
-        CandleBackend::new().load(&folder::open(dir.as_ref()).expect("a folder"), Device::Cpu).expect("a model");
+    let model = folder::open(dir.as_ref()).expect("a folder");
+    let mut executors = CandleBackend::new().load(&model, &LoadOptions::one_on(Device::Cpu)).expect("a model");
+    let executor = &mut executors[0];
     println!("load {:?}", begun.elapsed());
     for shape in [[1, 13], [1, 128], [8, 16], [32, 13], [32, 16]] {
         let ids: Vec<i64> = (0..shape[0] * shape[1]).map(|i| 1000 + (i as i64 * 37) % 20_000).collect();

@@ -1,11 +1,12 @@
 //! [`CandleBackend`]: files in, executor out.
 
-use headland_nn_core::{Backend, Device, Executor, ModelFiles, NnError};
+use std::num::NonZeroUsize;
 
-use crate::architecture::Architecture;
+use headland_encoder::{Architecture, Pooling};
+use headland_nn_core::{Backend, Device, Executor, LoadOptions, ModelFiles, NnError};
+
 use crate::encoder::Encoder;
 use crate::executor::CandleExecutor;
-use crate::pooling::Pooling;
 use crate::weights::Weights;
 
 /// Loads sentence-embedding models of the BERT family: `config.json`, `model.safetensors`, and the pooling and
@@ -25,7 +26,8 @@ impl Backend for CandleBackend {
         "candle"
     }
 
-    fn load(&self, model: &ModelFiles, device: Device) -> Result<Box<dyn Executor>, NnError> {
+    fn load(&self, model: &ModelFiles, options: &LoadOptions) -> Result<Vec<Box<dyn Executor>>, NnError> {
+        let device = options.device;
         if device != Device::Cpu {
             return Err(NnError::DeviceUnavailable(
                 format!(
@@ -39,6 +41,8 @@ impl Backend for CandleBackend {
         let pooling = Pooling::read(model)?;
         let mut weights = Weights::open(model)?;
         let encoder = Encoder::load(&mut weights, &architecture)?;
-        Ok(Box::new(CandleExecutor::new(architecture, encoder, pooling, weights.loaded_bytes())))
+        let executor = CandleExecutor::new(architecture, encoder, pooling, weights.loaded_bytes());
+        let instances = options.instances.map_or(1, NonZeroUsize::get);
+        Ok((0..instances).map(|_| Box::new(executor.clone()) as Box<dyn Executor>).collect())
     }
 }

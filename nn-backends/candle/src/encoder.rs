@@ -5,14 +5,14 @@
 
 use candle_core::{Device, Result as CandleResult, Tensor};
 use candle_nn::ops::softmax_last_dim;
+use headland_encoder::{Activation, Architecture, Slice};
 use headland_nn_core::NnError;
 
-use crate::architecture::{Activation, Architecture};
-use crate::batch::Slice;
 use crate::layer::{Linear, Norm};
 use crate::weights::Weights;
 
 /// A loaded encoder.
+#[derive(Clone)]
 pub(crate) struct Encoder {
     embeddings: Embeddings,
     blocks: Vec<Block>,
@@ -20,6 +20,7 @@ pub(crate) struct Encoder {
     activation: Activation,
 }
 
+#[derive(Clone)]
 struct Embeddings {
     words: Tensor,
     positions: Tensor,
@@ -27,6 +28,7 @@ struct Embeddings {
     norm: Norm,
 }
 
+#[derive(Clone)]
 struct Block {
     query_key_value: Linear,
     attention_output: Linear,

@@ -1,23 +1,18 @@
 //! A loaded model: one batch of token tensors in, embeddings out.
 
-use headland_nn_core::{
-    DType, Device, Dim, Executor, NamedTensor, NnError, OutputSelection, Signature, Tensor, TensorSpec,
+use headland_encoder::{
+    Architecture, Batch, MAX_BATCH_TOKENS, Pooling, SENTENCE_EMBEDDING, TOKEN_EMBEDDINGS, batching, signature, too_many,
 };
+use headland_nn_core::{Batching, Device, Executor, NamedTensor, NnError, OutputSelection, Padding, Signature, Tensor};
 
-use crate::architecture::Architecture;
-use crate::batch::{Batch, MAX_BATCH_TOKENS, too_many};
 use crate::encoder::Encoder;
-use crate::pooling::Pooling;
-
-/// Positions of the outputs in the signature.
-const SENTENCE_EMBEDDING: usize = 0;
-const TOKEN_EMBEDDINGS: usize = 1;
 
 /// Tokens that run at once: enough to keep the matrix products busy, few enough that what lies between two of them stays
 /// within tens of megabytes.
 const SLICE_TOKENS: usize = 4096;
 
-/// Runs one model on the CPU.
+/// Runs one model on the CPU. A clone shares the weights.
+#[derive(Clone)]
 pub(crate) struct CandleExecutor {
     architecture: Architecture,
     encoder: Encoder,
@@ -44,6 +39,10 @@ impl Executor for CandleExecutor {
 
     fn memory_bytes(&self) -> u64 {
         self.weights_bytes
+    }
+
+    fn batching(&self) -> Batching {
+        Batching::Axes(batching(Padding::Skipped))
     }
 
     fn run(&mut self, inputs: &[NamedTensor], wanted: &OutputSelection) -> Result<Vec<NamedTensor>, NnError> {
@@ -84,21 +83,5 @@ impl Executor for CandleExecutor {
             Some(NamedTensor::new(&*self.signature.outputs[index].name, tensor.clone()))
         };
         Ok(wanted.indices(self.signature.outputs.len()).into_iter().filter_map(output).collect())
-    }
-}
-
-fn signature(hidden: usize, sentence: usize) -> Signature {
-    let axes = || vec![Dim::named("batch"), Dim::named("sequence")];
-    let ids = |name: &str| TensorSpec::new(name, DType::I64, axes());
-    Signature {
-        inputs: vec![ids("input_ids"), ids("attention_mask").optional(), ids("token_type_ids").optional()],
-        outputs: vec![
-            TensorSpec::new("sentence_embedding", DType::F32, vec![Dim::named("batch"), Dim::Fixed(sentence)]),
-            TensorSpec::new(
-                "token_embeddings",
-                DType::F32,
-                vec![Dim::named("batch"), Dim::named("sequence"), Dim::Fixed(hidden)],
-            ),
-        ],
     }
 }

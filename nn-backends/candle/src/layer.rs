@@ -6,6 +6,7 @@ use headland_nn_core::NnError;
 use crate::weights::Weights;
 
 /// `x W^T + b` over rows.
+#[derive(Clone)]
 pub(crate) struct Linear {
     /// `[outputs, inputs]`, as stored.
     weight: Tensor,
@@ -40,6 +41,7 @@ impl Linear {
 }
 
 /// Layer normalisation with gain and bias.
+#[derive(Clone)]
 pub(crate) struct Norm {
     weight: Tensor,
     bias: Tensor,

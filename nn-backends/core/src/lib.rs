@@ -3,6 +3,7 @@
 //! Stands at the bottom of the request path: the gateway hands tensors down to the model table, the table hands them
 //! to an [`Executor`] on its own thread, and results come back the same way. Nothing here knows of HTTP, Wasm or tokio.
 
+mod batching;
 mod device;
 mod dtype;
 mod error;
@@ -12,10 +13,11 @@ mod signature;
 mod strings;
 mod tensor;
 
+pub use batching::{BatchAxes, Batching, InputAxes, OutputAxes, Padding};
 pub use device::{Device, ParseDeviceError};
 pub use dtype::{DType, Element};
 pub use error::NnError;
-pub use executor::{Backend, Executor, NamedTensor, OutputSelection};
+pub use executor::{Backend, Executor, LoadOptions, NamedTensor, OutputSelection, Precision};
 pub use files::ModelFiles;
 pub use signature::{Dim, Signature, TensorSpec};
 pub use strings::{StringsIter, encode_strings};

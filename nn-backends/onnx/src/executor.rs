@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use headland_nn_core::{Device, Executor, NamedTensor, NnError, OutputSelection, Signature, Tensor};
+use headland_nn_core::{Batching, Device, Executor, NamedTensor, NnError, OutputSelection, Signature, Tensor};
 use ort::ErrorCode;
 use ort::session::{OutputSelector, RunOptions, Session, SessionInputValue};
 
@@ -64,6 +64,10 @@ impl Executor for OnnxExecutor {
     /// The graph file and its external weights: what the session holds, less ONNX Runtime's own rearranged copies.
     fn memory_bytes(&self) -> u64 {
         self.memory_bytes
+    }
+
+    fn batching(&self) -> Batching {
+        Batching::Single { why: "its package names no batch axes".into() }
     }
 
     fn run(&mut self, inputs: &[NamedTensor], wanted: &OutputSelection) -> Result<Vec<NamedTensor>, NnError> {

@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 use std::path::Path;
 use std::thread::available_parallelism;
 
-use headland_nn_core::{Backend, Device, Executor, ModelFiles, NnError};
+use headland_nn_core::{Backend, Device, Executor, LoadOptions, ModelFiles, NnError};
 use ort::ep;
 use ort::session::Session;
 use ort::session::builder::{AutoDevicePolicy, GraphOptimizationLevel, SessionBuilder};
@@ -105,20 +105,24 @@ impl Backend for OnnxBackend {
         "onnx"
     }
 
-    fn load(&self, model: &ModelFiles, device: Device) -> Result<Box<dyn Executor>, NnError> {
+    fn load(&self, model: &ModelFiles, options: &LoadOptions) -> Result<Vec<Box<dyn Executor>>, NnError> {
+        let device = options.device;
         let path = graph_file(model)?;
         let graph = model.require(path)?;
         let external = weights::external(model, path)?;
         let memory_bytes = graph.len() as u64 + external.iter().map(|file| file.used_bytes).sum::<u64>();
         let bad = |cause: &str| NnError::bad_model(format!("{}: {cause}", model.describe(path)));
-        let mut builder = self.builder(device)?;
-        for file in &external {
-            external::add(&mut builder, &file.location, &file.bytes).map_err(|error| bad(error.message()))?;
-        }
-        let session = builder.commit_from_memory(graph).map_err(|error| bad(error.message()))?;
-        let signature = signature::of_session(&session).map_err(|cause| bad(&cause))?;
-        let external = external.into_iter().map(|file| file.bytes).collect();
-        Ok(Box::new(OnnxExecutor::new(session, signature, device, memory_bytes, external)))
+        let load = |_| -> Result<Box<dyn Executor>, NnError> {
+            let mut builder = self.builder(device)?;
+            for file in &external {
+                external::add(&mut builder, &file.location, &file.bytes).map_err(|error| bad(error.message()))?;
+            }
+            let session = builder.commit_from_memory(graph).map_err(|error| bad(error.message()))?;
+            let signature = signature::of_session(&session).map_err(|cause| bad(&cause))?;
+            let external = external.iter().map(|file| file.bytes.clone()).collect();
+            Ok(Box::new(OnnxExecutor::new(session, signature, device, memory_bytes, external)))
+        };
+        (0..options.instances.map_or(1, NonZeroUsize::get)).map(load).collect()
     }
 }
 

@@ -1,9 +1,10 @@
 //! From a model's files to a model that answers: format, backend, executors, tokenizer, threads.
 
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use headland_batcher::{Model, ModelInfo, ModelOptions};
-use headland_nn_core::{Backend, Device, Executor, ModelFiles, NnError};
+use headland_nn_core::{Backend, Device, LoadOptions, ModelFiles, NnError, Precision};
 use headland_package::{Format, ModelName, ModelPackage, ModelVersion, PackageError, Sha256Digest};
 use headland_text::TextEncoder;
 
@@ -24,7 +25,7 @@ pub struct ServeOptions {
     /// Where to run it; what the package asks for, or else the CPU, when absent.
     pub device: Option<Device>,
     /// Executors to run it on.
-    pub instances: Option<usize>,
+    pub instances: Option<NonZeroUsize>,
     /// Requests that may wait for it.
     pub queue_max: Option<usize>,
 }
@@ -49,8 +50,8 @@ pub struct Plan {
     pub package: ModelPackage,
     /// Where.
     pub device: Device,
-    /// On how many executors.
-    pub instances: usize,
+    /// On how many executors; the backend knows best when absent.
+    pub instances: Option<NonZeroUsize>,
     queue_max: Option<usize>,
 }
 
@@ -66,17 +67,17 @@ impl Plan {
             (None, Some(device)) => device.parse()?,
             (None, None) => Device::Cpu,
         };
-        let instances = options.instances.unwrap_or(package.instances);
+        let instances = options.instances.or(package.instances);
         Ok(Plan { package, device, instances, queue_max: options.queue_max })
     }
 
-    /// Memory it will take, in bytes, as well as that can be told before: every executor holds all weights.
+    /// Memory it will take, in bytes, as well as that can be told before: executors share the weights.
     pub fn memory_bytes(&self) -> u64 {
         let weights =
             |path: &str| [".safetensors", ".onnx", ".gguf", ".bin", ".data"].iter().any(|end| path.ends_with(end));
         let files = self.package.files.iter().filter(|(path, _)| weights(path));
         let bytes: u64 = files.map(|(_, bytes)| bytes.len() as u64).sum();
-        bytes.saturating_mul(self.instances as u64)
+        bytes
     }
 
     /// Loads it. Blocks for as long as that takes. `reservation` is corrected by what it came to, and lives as long as the
@@ -93,8 +94,8 @@ impl Plan {
         reservation: Arc<Reservation>,
     ) -> Result<Model, BuildError> {
         let backend = backends.for_format(&self.package.format)?;
-        let load = |_| backend.load(&self.package.files, self.device);
-        let executors: Vec<Box<dyn Executor>> = (0..self.instances).map(load).collect::<Result<_, _>>()?;
+        let options = LoadOptions { device: self.device, instances: self.instances, precision: Precision::default() };
+        let executors = backend.load(&self.package.files, &options)?;
         let text = TextEncoder::open(&self.package.files)?;
         let info = ModelInfo { name, version, digest, backend: backend.name() };
         reservation.correct(executors.iter().map(|executor| executor.memory_bytes()).sum());

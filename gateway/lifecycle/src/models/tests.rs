@@ -11,8 +11,8 @@ use bytes::Bytes;
 use headland_batcher::Call;
 use headland_guest_host::{Apps, GuestEngine, PoolOptions};
 use headland_nn_core::{
-    Backend, DType, Device, Dim, Executor, ModelFiles, NamedTensor, NnError, OutputSelection, Signature, Tensor,
-    TensorSpec,
+    Backend, Batching, DType, Device, Dim, Executor, LoadOptions, ModelFiles, NamedTensor, NnError, OutputSelection,
+    Signature, Tensor, TensorSpec,
 };
 use headland_package::Format;
 use headland_package::oci::{self, Descriptor, MEDIA_TYPE_MANIFEST, PackedFile};
@@ -51,6 +51,9 @@ impl Executor for Echo {
     fn memory_bytes(&self) -> u64 {
         self.bytes
     }
+    fn batching(&self) -> Batching {
+        Batching::Single { why: "the test runs one at a time".into() }
+    }
     fn run(&mut self, inputs: &[NamedTensor], _: &OutputSelection) -> Result<Vec<NamedTensor>, NnError> {
         Ok(vec![NamedTensor::new("y", inputs[0].tensor.clone())])
     }
@@ -60,14 +63,14 @@ impl Backend for Counting {
     fn name(&self) -> &'static str {
         "counting"
     }
-    fn load(&self, model: &ModelFiles, _: Device) -> Result<Box<dyn Executor>, NnError> {
+    fn load(&self, model: &ModelFiles, _: &LoadOptions) -> Result<Vec<Box<dyn Executor>>, NnError> {
         self.loads.fetch_add(1, SeqCst);
         if self.broken.load(SeqCst) {
             return Err(NnError::bad_model(format!("{}: of no use", model.describe("model.onnx"))));
         }
         let spec = |name| TensorSpec::new(name, DType::F32, vec![Dim::Dynamic(None)]);
         let signature = Signature { inputs: vec![spec("x")], outputs: vec![spec("y")] };
-        Ok(Box::new(Echo { signature, bytes: model.require("model.onnx")?.len() as u64 }))
+        Ok(vec![Box::new(Echo { signature, bytes: model.require("model.onnx")?.len() as u64 })])
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::common::load;
 use headland_candle::CandleBackend;
-use headland_nn_core::{Backend, Device, NnError};
+use headland_nn_core::{Backend, Device, LoadOptions, NnError};
 use headland_package::folder;
 
 fn tiny() -> PathBuf {
@@ -93,7 +93,10 @@ fn a_config_that_does_not_fit_the_weights_names_the_tensor() {
 
 #[test]
 fn a_gpu_is_never_replaced_by_the_cpu() {
-    let error = CandleBackend::new().load(&folder::open(&tiny()).unwrap(), Device::Cuda(0)).err().unwrap();
+    let error = CandleBackend::new()
+        .load(&folder::open(&tiny()).unwrap(), &LoadOptions::one_on(Device::Cuda(0)))
+        .err()
+        .unwrap();
     assert!(matches!(error, NnError::DeviceUnavailable(_)), "{error:?}");
     assert!(error.to_string().starts_with("device `cuda:0` was asked for"), "{error}");
 }

@@ -3,11 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use headland_candle::CandleBackend;
-use headland_nn_core::{Backend, Device, Executor, NamedTensor, NnError, OutputSelection, Tensor};
+use headland_nn_core::{Backend, Device, Executor, LoadOptions, NamedTensor, NnError, OutputSelection, Tensor};
 use headland_package::folder;
 
 pub fn load(dir: &Path) -> Result<Box<dyn Executor>, NnError> {
-    CandleBackend::new().load(&folder::open(dir).unwrap(), Device::Cpu)
+    let executors = CandleBackend::new().load(&folder::open(dir).unwrap(), &LoadOptions::one_on(Device::Cpu))?;
+    Ok(executors.into_iter().next().unwrap())
 }
 
 /// The folder of all-MiniLM-L6-v2, or `None` (and a printed reason) on a machine that has not fetched it.

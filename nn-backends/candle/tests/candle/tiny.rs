@@ -190,7 +190,7 @@ fn what_only_the_model_can_judge_is_refused_and_the_next_batch_runs() {
     let long = refused(&[input("input_ids", [1, 9], &[5; 9])]);
     assert!(matches!(long, NnError::TooLarge(_)), "{long:?}");
     assert_eq!(long.to_string(), "a sequence of 9 tokens; the model takes at most 8, so truncate it");
-    let rows = headland_candle::MAX_BATCH_TOKENS / 8 + 1;
+    let rows = headland_encoder::MAX_BATCH_TOKENS / 8 + 1;
     let wide = refused(&[input("input_ids", [rows, 8], &vec![5; rows * 8])]);
     assert!(matches!(wide, NnError::TooLarge(_)), "{wide:?}");
 }

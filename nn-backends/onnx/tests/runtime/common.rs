@@ -3,7 +3,7 @@
 use std::env;
 use std::path::{Path, PathBuf};
 
-use headland_nn_core::{Backend, DType, Device, Executor, NamedTensor, OutputSelection, Tensor};
+use headland_nn_core::{Backend, DType, Device, Executor, LoadOptions, NamedTensor, OutputSelection, Tensor};
 use headland_onnx::{LibrarySearch, OnnxBackend};
 use headland_package::folder;
 use serde::Deserialize;
@@ -93,7 +93,8 @@ fn floats(tensor: &Tensor) -> Option<Vec<f64>> {
 /// Loads a graph of `test-data/onnx` onto the processor.
 pub fn load(backend: &OnnxBackend, graph: &str) -> Result<Box<dyn Executor>, headland_nn_core::NnError> {
     let model = folder::open(&root().join("test-data/onnx")).unwrap().with_graph(format!("{graph}.onnx"));
-    backend.load(&model, Device::Cpu)
+    let executors = backend.load(&model, &LoadOptions::one_on(Device::Cpu))?;
+    Ok(executors.into_iter().next().unwrap())
 }
 
 /// Checks the inputs and runs for every output, as the model table does.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 
 use crate::common::{TOLERANCE, backend, root, run};
-use headland_nn_core::{Backend, Device, Executor, NamedTensor, Tensor};
+use headland_nn_core::{Backend, Device, Executor, LoadOptions, NamedTensor, Tensor};
 use headland_package::folder;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -28,7 +28,8 @@ fn read<T: DeserializeOwned>(file: &str) -> T {
 
 /// The model, or `None` on a machine without ONNX Runtime.
 fn model() -> Option<Box<dyn Executor>> {
-    Some(backend()?.load(&folder::open(&root().join("models/digits")).unwrap(), Device::Cpu).unwrap())
+    let model = folder::open(&root().join("models/digits")).unwrap();
+    backend()?.load(&model, &LoadOptions::one_on(Device::Cpu)).unwrap().into_iter().next()
 }
 
 fn images<'a>(images: impl Iterator<Item = &'a Vec<Vec<f32>>>) -> NamedTensor {

@@ -2,7 +2,7 @@
 
 use crate::common::{Golden, backend, load, root, run};
 use bytes::Bytes;
-use headland_nn_core::{Backend, DType, Device, NamedTensor, NnError, OutputSelection, Tensor};
+use headland_nn_core::{Backend, DType, Device, LoadOptions, NamedTensor, NnError, OutputSelection, Tensor};
 use headland_onnx::{LibrarySearch, OnnxBackend};
 use headland_package::folder;
 use serde::Deserialize;
@@ -167,7 +167,7 @@ fn a_device_that_is_not_there_is_an_error_and_never_the_processor() {
     let Some(backend) = backend() else { return };
     let model = folder::open(&root().join("test-data/onnx")).unwrap().with_graph("add.onnx");
     // No machine has this many.
-    let error = backend.load(&model, Device::Cuda(4000)).map(|_| ()).unwrap_err();
+    let error = backend.load(&model, &LoadOptions::one_on(Device::Cuda(4000))).map(|_| ()).unwrap_err();
     assert!(matches!(&error, NnError::DeviceUnavailable(message) if message.contains("cuda:4000")), "{error}");
 }
 

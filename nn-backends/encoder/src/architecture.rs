@@ -11,15 +11,23 @@ const CONFIG: &str = "config.json";
 const KNOWN_TYPES: [&str; 5] = ["bert", "roberta", "xlm-roberta", "camembert", "distilbert"];
 
 /// An encoder-only transformer of the BERT family.
-#[derive(Debug)]
-pub(crate) struct Architecture {
+#[derive(Clone, Debug)]
+pub struct Architecture {
+    /// Where its tensors are.
     pub names: &'static Names,
+    /// Rows of the word table.
     pub vocabulary: usize,
+    /// Width of a token's embedding.
     pub hidden: usize,
+    /// Number of layers.
     pub layers: usize,
+    /// Attention heads; `hidden` is a multiple of it.
     pub heads: usize,
+    /// Width between the two halves of a feed-forward block.
     pub intermediate: usize,
+    /// What stands there.
     pub activation: Activation,
+    /// Added to the variance in layer normalisation.
     pub norm_epsilon: f32,
     /// Rows of the position table.
     pub positions: usize,
@@ -31,28 +39,38 @@ pub(crate) struct Architecture {
 
 /// The nonlinearity between the two halves of a feed-forward block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-pub(crate) enum Activation {
+pub enum Activation {
     /// Exact, by the error function.
     #[serde(rename = "gelu")]
     Gelu,
     /// The approximation by tanh.
     #[serde(rename = "gelu_new", alias = "gelu_pytorch_tanh", alias = "gelu_fast")]
     GeluTanh,
+    /// Negative values become zero.
     #[serde(rename = "relu")]
     Relu,
 }
 
 /// Where a family keeps its tensors, below the folder's own prefix. Layer names are below `layer`.N.
 #[derive(Debug)]
-pub(crate) struct Names {
+pub struct Names {
+    /// Prefix of the layers, before their number.
     pub layer: &'static str,
+    /// The query projection.
     pub query: &'static str,
+    /// The key projection.
     pub key: &'static str,
+    /// The value projection.
     pub value: &'static str,
+    /// The projection after attention.
     pub attention_output: &'static str,
+    /// The normalisation after it.
     pub attention_norm: &'static str,
+    /// The widening half of the feed-forward block.
     pub feed_forward_in: &'static str,
+    /// The narrowing half.
     pub feed_forward_out: &'static str,
+    /// The normalisation at the end of a layer.
     pub output_norm: &'static str,
 }
 
@@ -119,13 +137,16 @@ struct TypeOnly {
 
 impl Architecture {
     /// Reads `config.json`.
+    ///
+    /// # Errors
+    /// [`NnError::BadModel`] for another family, a missing field or sizes that cannot be.
     pub fn read(model: &ModelFiles) -> Result<Self, NnError> {
         let bad = |cause: String| NnError::bad_model(format!("{}: {cause}", model.describe(CONFIG)));
         // The type first: another kind of model lacks half the fields, and which one is not what its owner needs to hear.
         let model_type = read_json::<TypeOnly>(model, CONFIG)?.model_type.unwrap_or_default();
         if !KNOWN_TYPES.contains(&model_type.as_str()) {
             return Err(bad(format!(
-                "models of `model_type` `{model_type}` are not supported by candle here; the known ones are {}",
+                "models of `model_type` `{model_type}` are not supported here; the known ones are {}",
                 KNOWN_TYPES.join(", ")
             )));
         }

@@ -9,15 +9,17 @@ use crate::files::{read_json, read_json_if_there};
 const MODULES: &str = "modules.json";
 
 /// What follows the transformer.
-#[derive(Debug, PartialEq)]
-pub(crate) struct Pooling {
-    modes: Vec<Mode>,
-    normalize: bool,
+#[derive(Clone, Debug, PartialEq)]
+pub struct Pooling {
+    /// The ways to pool, in the order their results stand side by side; at least one, each once.
+    pub modes: Vec<Mode>,
+    /// Whether the whole is scaled to unit length.
+    pub normalize: bool,
 }
 
 /// One way to pool; several are concatenated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Mode {
+pub enum Mode {
     /// The first token.
     Cls,
     /// The maximum in each dimension.
@@ -71,6 +73,9 @@ fn yes() -> bool {
 impl Pooling {
     /// Reads `modules.json` and the pooling module's settings. A folder without them is a bare transformer, which
     /// sentence-transformers pools by the mean.
+    ///
+    /// # Errors
+    /// [`NnError::BadModel`] naming the module or mode that is not supported.
     pub fn read(model: &ModelFiles) -> Result<Self, NnError> {
         let Some(modules) = read_json_if_there::<Vec<Module>>(model, MODULES)? else {
             return Ok(Pooling { modes: vec![Mode::Mean], normalize: false });

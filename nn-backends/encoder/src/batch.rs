@@ -4,17 +4,17 @@ use std::ops::Range;
 
 use headland_nn_core::{NamedTensor, NnError};
 
-use crate::architecture::Architecture;
+use crate::Architecture;
 
 /// The most tokens that one run takes, padding not counted: what one core does in about a minute. Token embeddings are
 /// given for padding too, so there it counts.
 pub const MAX_BATCH_TOKENS: usize = 1 << 16;
 
 /// The most tokens, padding included, that one run reads.
-const MAX_PADDED_TOKENS: usize = 1 << 20;
+pub const MAX_PADDED_TOKENS: usize = 1 << 20;
 
 /// Tokens to run.
-pub(crate) struct Batch {
+pub struct Batch {
     rows: usize,
     columns: usize,
     ids: Vec<u32>,
@@ -117,7 +117,7 @@ impl Batch {
 }
 
 /// Some texts of a batch, to be run together.
-pub(crate) struct Slice<'a> {
+pub struct Slice<'a> {
     batch: &'a Batch,
     texts: Range<usize>,
     tokens: Range<usize>,
@@ -187,7 +187,7 @@ fn check_extent(rows: usize, columns: usize, architecture: &Architecture) -> Res
 }
 
 /// A refusal of `tokens` tokens.
-pub(crate) fn too_many(tokens: usize, at_most: usize) -> NnError {
+pub fn too_many(tokens: usize, at_most: usize) -> NnError {
     NnError::TooLarge(format!("a batch of {tokens} tokens; at most {at_most} run at once, so split it").into())
 }
 
