@@ -75,8 +75,6 @@ struct Setup {
 }
 
 fn main() -> Result<()> {
-    // SAFETY: the process has one thread so far. As the gateway does, so that both run the same executor.
-    unsafe { headland_candle::run_each_model_on_one_thread() };
     let args = Args::parse();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     if let Some(port) = args.serve_floor {

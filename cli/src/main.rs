@@ -29,8 +29,6 @@ use clap::Parser;
 use crate::args::Args;
 
 fn main() -> ExitCode {
-    // SAFETY: the process has one thread so far.
-    unsafe { headland_candle::run_each_model_on_one_thread() };
     commands::run(Args::parse().command).unwrap_or_else(|error| {
         eprintln!("headland: {error:#}");
         ExitCode::FAILURE

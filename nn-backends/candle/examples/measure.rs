@@ -1,36 +1,66 @@
-//! Times the executor alone on batches of equal length: `measure DIR`; `RAYON_NUM_THREADS` says on how many threads.
+//! Times the executors of a model alone, on batches of equal length: `measure DIR`.
 
 use std::time::Instant;
 
-use headland_candle::{CandleBackend, run_each_model_on_one_thread};
-use headland_nn_core::{Backend, Device, LoadOptions, NamedTensor, OutputSelection, Tensor};
+use headland_candle::CandleBackend;
+use headland_nn_core::{
+    Backend, Device, Executor, LoadOptions, ModelFiles, NamedTensor, OutputSelection, Precision, Tensor,
+};
 use headland_package::folder;
 
+const SHAPES: [[usize; 2]; 5] = [[1, 13], [1, 128], [8, 16], [32, 13], [32, 16]];
+const RUNS: usize = 40;
+
 fn main() {
-    // SAFETY: nothing else runs yet.
-    unsafe { run_each_model_on_one_thread() };
     let dir = std::env::args().nth(1).expect("usage: measure DIR");
-    let begun = Instant::now();
     let model = folder::open(dir.as_ref()).expect("a folder");
-    let mut executors = CandleBackend::new().load(&model, &LoadOptions::one_on(Device::Cpu)).expect("a model");
-    let executor = &mut executors[0];
-    println!("load {:?}", begun.elapsed());
-    for shape in [[1, 13], [1, 128], [8, 16], [32, 13], [32, 16]] {
-        let ids: Vec<i64> = (0..shape[0] * shape[1]).map(|i| 1000 + (i as i64 * 37) % 20_000).collect();
-        let inputs = [NamedTensor::new("input_ids", Tensor::from_vec(shape, ids).expect("ids"))];
-        let mut times: Vec<f64> = (0..30)
-            .map(|_| {
-                let begun = Instant::now();
-                executor.run(&inputs, &OutputSelection::Only(vec![0])).expect("a run");
-                begun.elapsed().as_secs_f64() * 1e3
-            })
-            .collect();
-        times.sort_by(f64::total_cmp);
-        let median = times[times.len() / 2];
+    for precision in [Precision::Full, Precision::Int8] {
+        measure(&model, precision);
+    }
+}
+
+fn measure(model: &ModelFiles, precision: Precision) {
+    let begun = Instant::now();
+    let options = LoadOptions { device: Device::Cpu, precision, instances: None };
+    let mut executors = CandleBackend::new().load(model, &options).expect("a model");
+    println!("{}: load {:?}", executors[0].describe().unwrap_or_default(), begun.elapsed());
+    for shape in SHAPES {
+        let alone = medians(&mut executors[..1], shape);
+        let together = medians(&mut executors, shape);
         println!(
-            "{shape:?}: median {median:.2} ms, least {:.2}, {:.0} sequences/s",
-            times[0],
-            shape[0] as f64 * 1e3 / median
+            "{shape:?}: alone {:.2} ms, {:.0} sequences/s; {} together {:.2} ms, {:.0} sequences/s",
+            alone[0],
+            rate(shape, &alone),
+            together.len(),
+            together[0],
+            rate(shape, &together),
         );
     }
+}
+
+/// The median milliseconds of each executor, all at once, each on a thread of its own.
+fn medians(executors: &mut [Box<dyn Executor>], shape: [usize; 2]) -> Vec<f64> {
+    std::thread::scope(|scope| {
+        let threads: Vec<_> =
+            executors.iter_mut().map(|executor| scope.spawn(move || median(executor.as_mut(), shape))).collect();
+        threads.into_iter().map(|thread| thread.join().expect("no panic")).collect()
+    })
+}
+
+fn median(executor: &mut dyn Executor, shape: [usize; 2]) -> f64 {
+    let ids: Vec<i64> = (0..shape[0] * shape[1]).map(|i| 1000 + (i as i64 * 37) % 20_000).collect();
+    let inputs = [NamedTensor::new("input_ids", Tensor::from_vec(shape, ids).expect("ids"))];
+    let mut times: Vec<f64> = (0..RUNS)
+        .map(|_| {
+            let begun = Instant::now();
+            executor.run(&inputs, &OutputSelection::Only(vec![0])).expect("a run");
+            begun.elapsed().as_secs_f64() * 1e3
+        })
+        .collect();
+    times.sort_by(f64::total_cmp);
+    times[times.len() / 2]
+}
+
+fn rate(shape: [usize; 2], medians: &[f64]) -> f64 {
+    medians.iter().map(|median| shape[0] as f64 * 1e3 / median).sum()
 }

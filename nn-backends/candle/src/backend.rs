@@ -1,12 +1,15 @@
 //! [`CandleBackend`]: files in, executor out.
 
 use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::thread::available_parallelism;
 
-use headland_encoder::{Architecture, Pooling};
-use headland_nn_core::{Backend, Device, Executor, LoadOptions, ModelFiles, NnError};
+use headland_encoder::{Architecture, Pooling, signature};
+use headland_kernels::{self as kernels, Level};
+use headland_nn_core::{Backend, Device, Executor, LoadOptions, ModelFiles, NnError, Precision};
 
 use crate::encoder::Encoder;
-use crate::executor::CandleExecutor;
+use crate::executor::{CandleExecutor, Model};
 use crate::weights::Weights;
 
 /// Loads sentence-embedding models of the BERT family: `config.json`, `model.safetensors`, and the pooling and
@@ -39,10 +42,35 @@ impl Backend for CandleBackend {
         }
         let architecture = Architecture::read(model)?;
         let pooling = Pooling::read(model)?;
-        let mut weights = Weights::open(model)?;
-        let encoder = Encoder::load(&mut weights, &architecture)?;
-        let executor = CandleExecutor::new(architecture, encoder, pooling, weights.loaded_bytes());
-        let instances = options.instances.map_or(1, NonZeroUsize::get);
-        Ok((0..instances).map(|_| Box::new(executor.clone()) as Box<dyn Executor>).collect())
+        let precision = match options.precision {
+            Precision::Full => kernels::Precision::Full,
+            Precision::Int8 => kernels::Precision::Int8,
+        };
+        let encoder = Encoder::load(&Weights::open(model)?, &architecture, precision)?;
+        let model = Arc::new(Model {
+            signature: signature(architecture.hidden, pooling.width(architecture.hidden)),
+            description: describe(precision),
+            architecture,
+            encoder,
+            pooling,
+        });
+        let instances = options.instances.unwrap_or_else(instances).get();
+        Ok((0..instances)
+            .map(|index| Box::new(CandleExecutor::new(model.clone(), index)) as Box<dyn Executor>)
+            .collect())
     }
+}
+
+/// One executor a core: each runs on one thread, and two of them are faster than one on two threads.
+fn instances() -> NonZeroUsize {
+    available_parallelism().unwrap_or(NonZeroUsize::MIN)
+}
+
+/// How a model runs, for people.
+fn describe(precision: kernels::Precision) -> String {
+    let numbers = match precision {
+        kernels::Precision::Full => "f32",
+        kernels::Precision::Int8 => "int8",
+    };
+    format!("own kernels, {}, {numbers}, packed batches, one thread an executor", Level::best())
 }

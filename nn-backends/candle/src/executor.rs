@@ -1,36 +1,46 @@
 //! A loaded model: one batch of token tensors in, embeddings out.
 
+use std::sync::Arc;
+
 use headland_encoder::{
-    Architecture, Batch, MAX_BATCH_TOKENS, Pooling, SENTENCE_EMBEDDING, TOKEN_EMBEDDINGS, batching, signature, too_many,
+    Architecture, Batch, MAX_BATCH_TOKENS, Pooling, SENTENCE_EMBEDDING, TOKEN_EMBEDDINGS, batching, too_many,
 };
 use headland_nn_core::{Batching, Device, Executor, NamedTensor, NnError, OutputSelection, Padding, Signature, Tensor};
 
-use crate::encoder::Encoder;
+use crate::encoder::{Encoder, Scratch};
 
-/// Tokens that run at once: enough to keep the matrix products busy, few enough that what lies between two of them stays
-/// within tens of megabytes.
-const SLICE_TOKENS: usize = 4096;
+/// Tokens that run at once: enough that the weights' way from memory does not count, few enough that what lies between
+/// two products stays in the caches, and within a few megabytes.
+const SLICE_TOKENS: usize = 512;
 
-/// Runs one model on the CPU. A clone shares the weights.
-#[derive(Clone)]
+/// Runs one model on the CPU, on the caller's thread.
 pub(crate) struct CandleExecutor {
-    architecture: Architecture,
-    encoder: Encoder,
-    pooling: Pooling,
-    weights_bytes: u64,
-    signature: Signature,
+    model: Arc<Model>,
+    scratch: Scratch,
+    /// What this executor has of the model's memory: all for the first of those that share it, nothing for the others.
+    memory_bytes: u64,
+}
+
+/// What the executors of a load share.
+pub(crate) struct Model {
+    pub architecture: Architecture,
+    pub encoder: Encoder,
+    pub pooling: Pooling,
+    pub signature: Signature,
+    pub description: String,
 }
 
 impl CandleExecutor {
-    pub fn new(architecture: Architecture, encoder: Encoder, pooling: Pooling, weights_bytes: u64) -> Self {
-        let signature = signature(architecture.hidden, pooling.width(architecture.hidden));
-        CandleExecutor { architecture, encoder, pooling, weights_bytes, signature }
+    /// The `index`th executor of `model`.
+    pub fn new(model: Arc<Model>, index: usize) -> Self {
+        let memory_bytes = if index == 0 { model.encoder.bytes() as u64 } else { 0 };
+        CandleExecutor { model, scratch: Scratch::default(), memory_bytes }
     }
 }
 
 impl Executor for CandleExecutor {
     fn signature(&self) -> &Signature {
-        &self.signature
+        &self.model.signature
     }
 
     fn device(&self) -> Device {
@@ -38,17 +48,22 @@ impl Executor for CandleExecutor {
     }
 
     fn memory_bytes(&self) -> u64 {
-        self.weights_bytes
+        self.memory_bytes
     }
 
     fn batching(&self) -> Batching {
         Batching::Axes(batching(Padding::Skipped))
     }
 
+    fn describe(&self) -> Option<String> {
+        Some(self.model.description.clone())
+    }
+
     fn run(&mut self, inputs: &[NamedTensor], wanted: &OutputSelection) -> Result<Vec<NamedTensor>, NnError> {
-        let batch = Batch::pack(inputs, &self.architecture)?;
+        let Model { architecture, encoder, pooling, signature, .. } = &*self.model;
+        let batch = Batch::pack(inputs, architecture)?;
         let [rows, columns] = batch.shape();
-        let (hidden, width) = (self.architecture.hidden, self.pooling.width(self.architecture.hidden));
+        let (hidden, width) = (architecture.hidden, pooling.width(architecture.hidden));
         if wanted.wants(TOKEN_EMBEDDINGS) && rows * columns > MAX_BATCH_TOKENS {
             return Err(too_many(rows * columns, MAX_BATCH_TOKENS));
         }
@@ -57,12 +72,11 @@ impl Executor for CandleExecutor {
         let mut sentences = zeros(SENTENCE_EMBEDDING, rows * width);
         let mut tokens = zeros(TOKEN_EMBEDDINGS, rows * columns * hidden);
         for slice in batch.slices(SLICE_TOKENS) {
-            let embedded = self.encoder.forward(&slice).and_then(|embedded| embedded.flatten_all()?.to_vec1::<f32>());
-            let embedded = embedded.map_err(NnError::runtime)?;
+            let embedded = encoder.forward(&slice, &mut self.scratch);
             if let Some(sentences) = &mut sentences {
                 for (text, row) in slice.texts().zip(slice.text_rows()) {
                     let sentence = &mut sentences[row * width..][..width];
-                    self.pooling.pool(&embedded[text.start * hidden..text.end * hidden], sentence);
+                    pooling.pool(&embedded[text.start * hidden..text.end * hidden], sentence);
                 }
             }
             if let Some(tokens) = &mut tokens {
@@ -80,8 +94,8 @@ impl Executor for CandleExecutor {
         }
         let output = |index: usize| {
             let (_, tensor) = outputs.iter().find(|(computed, _)| *computed == index)?;
-            Some(NamedTensor::new(&*self.signature.outputs[index].name, tensor.clone()))
+            Some(NamedTensor::new(&*signature.outputs[index].name, tensor.clone()))
         };
-        Ok(wanted.indices(self.signature.outputs.len()).into_iter().filter_map(output).collect())
+        Ok(wanted.indices(signature.outputs.len()).into_iter().filter_map(output).collect())
     }
 }

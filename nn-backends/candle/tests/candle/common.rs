@@ -3,11 +3,18 @@
 use std::path::{Path, PathBuf};
 
 use headland_candle::CandleBackend;
-use headland_nn_core::{Backend, Device, Executor, LoadOptions, NamedTensor, NnError, OutputSelection, Tensor};
+use headland_nn_core::{
+    Backend, Device, Executor, LoadOptions, NamedTensor, NnError, OutputSelection, Precision, Tensor,
+};
 use headland_package::folder;
 
 pub fn load(dir: &Path) -> Result<Box<dyn Executor>, NnError> {
-    let executors = CandleBackend::new().load(&folder::open(dir).unwrap(), &LoadOptions::one_on(Device::Cpu))?;
+    load_in(dir, Precision::Full)
+}
+
+pub fn load_in(dir: &Path, precision: Precision) -> Result<Box<dyn Executor>, NnError> {
+    let options = LoadOptions { precision, ..LoadOptions::one_on(Device::Cpu) };
+    let executors = CandleBackend::new().load(&folder::open(dir).unwrap(), &options)?;
     Ok(executors.into_iter().next().unwrap())
 }
 

@@ -1,9 +1,12 @@
 //! Small random models of every family, against what transformers and sentence-transformers compute of them.
 
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
-use crate::common::{difference, input, load, rows, run, sentences};
-use headland_nn_core::{NamedTensor, NnError, OutputSelection};
+use crate::common::{difference, input, load, load_in, rows, run, sentences};
+use headland_candle::CandleBackend;
+use headland_nn_core::{Backend, LoadOptions, NamedTensor, NnError, OutputSelection, Precision};
+use headland_package::folder;
 use serde::Deserialize;
 
 #[derive(Deserialize)]
@@ -93,9 +96,32 @@ fn a_batch_that_runs_in_slices_gives_what_its_texts_give_alone() {
         let (alone, together) = (rows(alone).concat(), rows(together).concat());
         assert_eq!(together.len(), copies * alone.len());
         for (copy, got) in together.chunks(alone.len()).enumerate() {
-            assert!(difference(&alone, got) < 1e-5, "copy {copy}: {alone:?} {got:?}");
+            assert_eq!(alone, got, "copy {copy}");
         }
     }
+}
+
+#[test]
+fn eight_bits_run_every_family_too() {
+    for name in ["bert", "bert-with-head", "roberta", "distilbert"] {
+        let (dir, golden) = tiny(name);
+        let mut executor = load_in(&dir, Precision::Int8).unwrap();
+        for (mean, got) in golden.mean.chunks(HIDDEN).zip(sentences(&mut *executor, &inputs(&golden))) {
+            assert!(difference(mean, &got) < 0.05, "{name}: {mean:?} {got:?}");
+        }
+    }
+}
+
+#[test]
+fn executors_of_one_load_share_their_weights_and_agree() {
+    let (dir, golden) = tiny("bert");
+    let options = LoadOptions { instances: NonZeroUsize::new(3), ..LoadOptions::default() };
+    let mut executors = CandleBackend::new().load(&folder::open(&dir).unwrap(), &options).unwrap();
+    let memory: Vec<u64> = executors.iter().map(|executor| executor.memory_bytes()).collect();
+    assert!(memory[0] > 0 && memory[1..] == [0, 0], "{memory:?}");
+    let embedded: Vec<_> =
+        executors.iter_mut().map(|executor| sentences(executor.as_mut(), &inputs(&golden))).collect();
+    assert!(embedded.iter().all(|other| *other == embedded[0]));
 }
 
 #[test]

@@ -1,0 +1,150 @@
+//! [`Linear`]: rows times weights plus bias, and what follows.
+
+use crate::functions::Activation;
+use crate::gemm::{FinishFloats, Packed, Rows, Then, multiply, panel_width};
+use crate::level::Level;
+use crate::quantize::{FinishUnits, QuantizedRows, QuantizedWeights};
+use crate::simd::{Simd, Work};
+
+/// In what numbers products are computed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Precision {
+    /// f32.
+    Full,
+    /// 8 bits: activations with a scale and a zero for each row, weights with a scale for each output.
+    Int8,
+}
+
+/// `x W^T + b` over rows.
+pub struct Linear {
+    level: Level,
+    inputs: usize,
+    outputs: usize,
+    /// Filled up to whole panels.
+    bias: Vec<f32>,
+    weights: Weights,
+}
+
+enum Weights {
+    Full(Packed<f32>),
+    Int8(QuantizedWeights),
+}
+
+/// Memory that products need while they run, kept from one to the next.
+#[derive(Default)]
+pub struct LinearScratch(QuantizedRows);
+
+impl Linear {
+    /// Packs `weights`, `[outputs, inputs]`, of which there must be `inputs` for each `bias`.
+    ///
+    /// # Panics
+    /// When there are not, or none.
+    pub fn new(level: Level, precision: Precision, weights: &[f32], inputs: usize, bias: &[f32]) -> Self {
+        assert!(inputs > 0 && !bias.is_empty(), "a map from or to nothing");
+        assert_eq!(weights.len(), inputs * bias.len(), "weights for {inputs} inputs and {} outputs", bias.len());
+        level.run(Pack { level, precision, weights, inputs, bias })
+    }
+
+    /// Columns of what goes in.
+    pub fn inputs(&self) -> usize {
+        self.inputs
+    }
+
+    /// Columns of what comes out.
+    pub fn outputs(&self) -> usize {
+        self.outputs
+    }
+
+    /// Bytes of memory that the weights take.
+    pub fn bytes(&self) -> usize {
+        let weights = match &self.weights {
+            Weights::Full(packed) => packed.bytes(),
+            Weights::Int8(weights) => weights.bytes(),
+        };
+        weights + self.bias.len() * size_of::<f32>()
+    }
+
+    /// Maps the rows of `x` into those of `out`.
+    ///
+    /// # Panics
+    /// When the lengths do not fit, as do the others.
+    pub fn map(&self, x: &[f32], out: &mut [f32], scratch: &mut LinearScratch) {
+        self.compute(x, Then::Store, out, scratch);
+    }
+
+    /// Maps the rows of `x`, and puts the activation of that into those of `out`.
+    pub fn map_activated(&self, x: &[f32], activation: Activation, out: &mut [f32], scratch: &mut LinearScratch) {
+        self.compute(x, Then::Activate(activation), out, scratch);
+    }
+
+    /// Maps the rows of `x`, and adds that to those of `out`.
+    pub fn map_onto(&self, x: &[f32], out: &mut [f32], scratch: &mut LinearScratch) {
+        self.compute(x, Then::Add, out, scratch);
+    }
+
+    fn compute(&self, x: &[f32], then: Then, out: &mut [f32], scratch: &mut LinearScratch) {
+        let rows = x.len() / self.inputs;
+        assert_eq!(x.len(), rows * self.inputs, "rows of {} inputs", self.inputs);
+        assert_eq!(out.len(), rows * self.outputs, "{rows} rows of {} outputs", self.outputs);
+        self.level.run(Map { linear: self, x, then, out, scratch });
+    }
+}
+
+struct Pack<'a> {
+    level: Level,
+    precision: Precision,
+    weights: &'a [f32],
+    inputs: usize,
+    bias: &'a [f32],
+}
+
+impl Work for Pack<'_> {
+    type Output = Linear;
+
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) -> Linear {
+        let Pack { level, precision, weights, inputs, bias } = self;
+        let outputs = bias.len();
+        let mut bias = bias.to_vec();
+        bias.resize(outputs.next_multiple_of(panel_width::<S>()), 0.0);
+        let weights = match precision {
+            Precision::Full => {
+                Weights::Full(Packed::new::<S>(inputs, outputs, |input, output| weights[output * inputs + input]))
+            }
+            Precision::Int8 => Weights::Int8(QuantizedWeights::new::<S>(weights, inputs, outputs)),
+        };
+        Linear { level, inputs, outputs, bias, weights }
+    }
+}
+
+struct Map<'a> {
+    linear: &'a Linear,
+    x: &'a [f32],
+    then: Then,
+    out: &'a mut [f32],
+    scratch: &'a mut LinearScratch,
+}
+
+impl Work for Map<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let Map { linear, x, then, out, scratch } = self;
+        let mut floats = FinishFloats { bias: &linear.bias, then, out, stride: linear.outputs };
+        match &linear.weights {
+            Weights::Full(packed) => {
+                let rows = Rows { data: x, rows: x.len() / linear.inputs, stride: linear.inputs };
+                multiply(simd, rows, packed.panels(), &mut floats);
+            }
+            Weights::Int8(weights) => {
+                let LinearScratch(rows) = scratch;
+                rows.fill(simd, x, linear.inputs);
+                multiply(simd, rows.rows(), weights.packed.panels(), &mut FinishUnits { weights, rows, floats });
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

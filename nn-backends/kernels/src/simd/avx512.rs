@@ -1,0 +1,185 @@
+//! AVX-512 with VNNI: Ice Lake, Zen 4, and what came after.
+
+use std::arch::x86_64::*;
+
+use super::{Simd, Work};
+
+/// The token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Avx512(());
+
+impl Avx512 {
+    /// The token, if the machine has the instructions.
+    pub fn detect() -> Option<Self> {
+        let there = is_x86_feature_detected!("avx512f")
+            && is_x86_feature_detected!("avx512bw")
+            && is_x86_feature_detected!("avx512dq")
+            && is_x86_feature_detected!("avx512vl")
+            && is_x86_feature_detected!("avx512vnni")
+            && is_x86_feature_detected!("fma");
+        there.then_some(Avx512(()))
+    }
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma")]
+#[inline(never)]
+fn with_avx512<W: Work>(simd: Avx512, work: W) -> W::Output {
+    work.run(simd)
+}
+
+/// Calls an intrinsic.
+macro_rules! call {
+    ($intrinsic:expr) => {
+        // SAFETY: the token says that the machine has the instruction; pointers are the caller's promise.
+        unsafe { $intrinsic }
+    };
+}
+
+impl Simd for Avx512 {
+    const LANES: usize = 16;
+    const TILE_ROWS: usize = 14;
+    const GROUP: usize = 4;
+    const UNSIGNED: bool = true;
+    type F = __m512;
+    type I = __m512i;
+
+    #[inline(always)]
+    fn vectorize<W: Work>(self, work: W) -> W::Output {
+        call!(with_avx512(self, work))
+    }
+
+    #[inline(always)]
+    unsafe fn load_at(self, from: *const f32) -> __m512 {
+        call!(_mm512_loadu_ps(from))
+    }
+
+    #[inline(always)]
+    unsafe fn store_at(self, x: __m512, to: *mut f32) {
+        call!(_mm512_storeu_ps(to, x))
+    }
+
+    #[inline(always)]
+    unsafe fn load_int_at(self, from: *const i32) -> __m512i {
+        call!(_mm512_loadu_si512(from.cast()))
+    }
+
+    #[inline(always)]
+    unsafe fn store_int_at(self, x: __m512i, to: *mut i32) {
+        call!(_mm512_storeu_si512(to.cast(), x))
+    }
+
+    #[inline(always)]
+    fn splat(self, x: f32) -> __m512 {
+        call!(_mm512_set1_ps(x))
+    }
+
+    #[inline(always)]
+    fn splat_int(self, x: i32) -> __m512i {
+        call!(_mm512_set1_epi32(x))
+    }
+
+    #[inline(always)]
+    fn add(self, a: __m512, b: __m512) -> __m512 {
+        call!(_mm512_add_ps(a, b))
+    }
+
+    #[inline(always)]
+    fn sub(self, a: __m512, b: __m512) -> __m512 {
+        call!(_mm512_sub_ps(a, b))
+    }
+
+    #[inline(always)]
+    fn mul(self, a: __m512, b: __m512) -> __m512 {
+        call!(_mm512_mul_ps(a, b))
+    }
+
+    #[inline(always)]
+    fn div(self, a: __m512, b: __m512) -> __m512 {
+        call!(_mm512_div_ps(a, b))
+    }
+
+    #[inline(always)]
+    fn max(self, a: __m512, b: __m512) -> __m512 {
+        call!(_mm512_max_ps(a, b))
+    }
+
+    #[inline(always)]
+    fn min(self, a: __m512, b: __m512) -> __m512 {
+        call!(_mm512_min_ps(a, b))
+    }
+
+    #[inline(always)]
+    fn mul_add(self, a: __m512, b: __m512, c: __m512) -> __m512 {
+        call!(_mm512_fmadd_ps(a, b, c))
+    }
+
+    #[inline(always)]
+    fn round(self, x: __m512) -> __m512 {
+        call!(_mm512_roundscale_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(x))
+    }
+
+    #[inline(always)]
+    fn scale(self, x: __m512, power: __m512) -> __m512 {
+        call!(_mm512_scalef_ps(x, power))
+    }
+
+    #[inline(always)]
+    fn sum(self, x: __m512) -> f32 {
+        call!(_mm512_reduce_add_ps(x))
+    }
+
+    #[inline(always)]
+    fn largest(self, x: __m512) -> f32 {
+        call!(_mm512_reduce_max_ps(x))
+    }
+
+    #[inline(always)]
+    fn to_float(self, x: __m512i) -> __m512 {
+        call!(_mm512_cvtepi32_ps(x))
+    }
+
+    #[inline(always)]
+    fn to_int(self, x: __m512) -> __m512i {
+        call!(_mm512_cvtps_epi32(x))
+    }
+
+    #[inline(always)]
+    fn sub_int(self, a: __m512i, b: __m512i) -> __m512i {
+        call!(_mm512_sub_epi32(a, b))
+    }
+
+    #[inline(always)]
+    fn mul_int(self, a: __m512i, b: __m512i) -> __m512i {
+        call!(_mm512_mullo_epi32(a, b))
+    }
+
+    #[inline(always)]
+    fn dot(self, sum: __m512i, activations: __m512i, weights: __m512i) -> __m512i {
+        call!(_mm512_dpbusd_epi32(sum, activations, weights))
+    }
+
+    #[inline(always)]
+    unsafe fn store_units_at(self, x: __m512i, _zero: __m512i, to: *mut i32) {
+        call!(_mm_storeu_si128(to.cast(), _mm512_cvtepi32_epi8(x)))
+    }
+
+    #[inline(always)]
+    fn load_some(self, from: &[f32], fill: f32) -> __m512 {
+        let lanes = first(from.len());
+        // SAFETY: lanes beyond the slice are masked out, and what is masked out is not read.
+        unsafe { _mm512_mask_loadu_ps(_mm512_set1_ps(fill), lanes, from.as_ptr()) }
+    }
+
+    #[inline(always)]
+    fn store_some(self, x: __m512, to: &mut [f32]) {
+        let lanes = first(to.len());
+        // SAFETY: lanes beyond the slice are masked out, and what is masked out is not written.
+        unsafe { _mm512_mask_storeu_ps(to.as_mut_ptr(), lanes, x) }
+    }
+}
+
+/// A mask of the first `count` lanes, or of all if there are no more.
+#[inline(always)]
+fn first(count: usize) -> __mmask16 {
+    if count >= 16 { !0 } else { !(!0 << count) }
+}
