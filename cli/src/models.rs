@@ -12,40 +12,66 @@ use headland_batcher::{Model, ModelTable};
 use headland_candle::CandleBackend;
 use headland_lifecycle::models::budget::Budget;
 use headland_lifecycle::models::build::{Backends, Plan, ServeOptions};
+use headland_lifecycle::models::contest::Results;
 use headland_nn_core::{Backend, ModelFiles, NnError};
 use headland_onnx::{LibrarySearch, OnnxBackend};
+use headland_package::serving::BackendChoice;
 use headland_package::{Format, ModelName, ModelPackage, ModelVersion, folder};
 use headland_trust::{Artifact, Policy, Verified};
 
 use crate::config::ModelConfig;
 
+/// Where it is kept which backend was quicker for a model, in the data directory.
+const RESULTS: &str = "backends.json";
+
 /// The backends of this binary, each opened when a model first needs it.
 pub struct BuiltIn {
     onnx_library: LibrarySearch,
     onnx: Mutex<Option<OnnxBackend>>,
+    results: Results,
 }
 
 impl BuiltIn {
     /// Backends that look for their libraries in `data_dir` too.
     pub fn new(data_dir: &Path) -> Self {
-        BuiltIn { onnx_library: LibrarySearch::of_process(Some(data_dir)), onnx: Mutex::default() }
+        BuiltIn {
+            onnx_library: LibrarySearch::of_process(Some(data_dir)),
+            onnx: Mutex::default(),
+            results: Results::open(Some(data_dir.join(RESULTS))),
+        }
+    }
+
+    fn onnx(&self) -> Result<Arc<dyn Backend>, NnError> {
+        let mut opened = self.onnx.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(onnx) = &*opened {
+            return Ok(Arc::new(onnx.clone()));
+        }
+        let onnx = OnnxBackend::open(&self.onnx_library)?;
+        *opened = Some(onnx.clone());
+        Ok(Arc::new(onnx))
     }
 }
 
 impl Backends for BuiltIn {
-    fn for_format(&self, format: &Format) -> Result<Arc<dyn Backend>, NnError> {
-        match format {
-            Format::HuggingFaceEncoder => Ok(Arc::new(CandleBackend::new())),
-            Format::Onnx(_) => {
-                let mut opened = self.onnx.lock().unwrap_or_else(PoisonError::into_inner);
-                if let Some(onnx) = &*opened {
-                    return Ok(Arc::new(onnx.clone()));
-                }
-                let onnx = OnnxBackend::open(&self.onnx_library)?;
-                *opened = Some(onnx.clone());
-                Ok(Arc::new(onnx))
+    fn candidates(&self, format: &Format, choice: BackendChoice) -> Result<Vec<Arc<dyn Backend>>, NnError> {
+        let candle = || -> Arc<dyn Backend> { Arc::new(CandleBackend::new()) };
+        match (format, choice) {
+            (Format::HuggingFaceEncoder, BackendChoice::Candle) => Ok(vec![candle()]),
+            (Format::HuggingFaceEncoder, BackendChoice::Auto) => {
+                // Where ONNX Runtime is not installed there is no choice to make.
+                let onnx = self.onnx().inspect_err(|error| tracing::debug!(%error, "candle runs alone"));
+                Ok(std::iter::once(candle()).chain(onnx.ok()).collect())
             }
+            (Format::HuggingFaceEncoder | Format::Onnx(_), BackendChoice::Onnx)
+            | (Format::Onnx(_), BackendChoice::Auto) => Ok(vec![self.onnx()?]),
+            (Format::Onnx(graph), BackendChoice::Candle) => Err(NnError::bad_model(format!(
+                "{graph}: candle runs no ONNX graphs; leave out `backend = \"candle\"`"
+            ))),
         }
+    }
+
+    fn results(&self) -> &Results {
+        &self.results
     }
 }
 

@@ -8,6 +8,7 @@ pub mod budget;
 pub mod build;
 pub mod catalog;
 mod change;
+pub mod contest;
 mod index;
 mod load;
 mod open;

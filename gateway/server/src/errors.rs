@@ -10,7 +10,7 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use headland_batcher::Unavailable;
-use headland_nn_core::NnError;
+use headland_nn_core::{NnError, seconds_up};
 use http::StatusCode;
 
 pub(crate) use render::{Shape, render};
@@ -110,12 +110,13 @@ pub struct ApiError {
     message: String,
     param: Option<&'static str>,
     cause: Option<Arc<str>>,
+    retry_after_s: Option<u64>,
 }
 
 impl ApiError {
     /// An error whose `message` is safe to show: what happened, to what, what to do next.
     pub fn new(reason: Reason, message: impl Into<String>) -> Self {
-        ApiError { reason, message: message.into(), param: None, cause: None }
+        ApiError { reason, message: message.into(), param: None, cause: None, retry_after_s: None }
     }
 
     /// An [`Reason::Internal`] whose cause goes to the log alone.
@@ -141,10 +142,14 @@ impl ApiError {
 
 impl From<NnError> for ApiError {
     fn from(error: NnError) -> Self {
+        let mut retry_after_s = None;
         let reason = match &error {
             NnError::InvalidInput(_) => Reason::InvalidInput,
             NnError::TooLarge(_) => Reason::TooMuch,
-            NnError::Overloaded { .. } => Reason::Overloaded,
+            NnError::Overloaded { retry_after, .. } => {
+                retry_after_s = Some(seconds_up(retry_after));
+                Reason::Overloaded
+            }
             NnError::DeadlineExceeded { .. } => Reason::DeadlineExceeded,
             NnError::ShuttingDown { .. } => Reason::ShuttingDown,
             // A loaded model meets none of these but `Runtime`; all three may name files and devices of this machine.
@@ -153,7 +158,7 @@ impl From<NnError> for ApiError {
                 return ApiError::internal(message, cause.clone());
             }
         };
-        ApiError::new(reason, error.to_string())
+        ApiError { retry_after_s, ..ApiError::new(reason, error.to_string()) }
     }
 }
 

@@ -18,7 +18,7 @@ use axum::body::Body;
 use axum::extract::{FromRequestParts, OriginalUri, Path, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use headland_batcher::{Call, Model};
+use headland_batcher::{Call, Caller, Model};
 use headland_text::TEXT_INPUT;
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, Request, StatusCode};
@@ -28,7 +28,7 @@ use serde_json::json;
 use crate::errors::{ApiError, Reason};
 use crate::gateway::Gateway;
 use crate::observe::Served;
-use crate::{body, lookup, offload, truncation};
+use crate::{body, cached, lookup, offload, truncation};
 
 pub(crate) use metadata::{ModelTensors, tensors};
 pub use request::{InferRequest, ParseError, RequestedOutput, parse_infer};
@@ -94,19 +94,23 @@ async fn infer(
     let held = body::read(&gateway, request).await?;
     let bytes = held.clone();
     let parse = move || parse_infer(json_bytes, &bytes);
-    let InferRequest { id, timeout, inputs, outputs, binary_outputs } =
+    let InferRequest { id, timeout, priority, inputs, outputs, binary_outputs } =
         offload::run(&gateway, arrived + infer_max, json_bytes.unwrap_or(held.len()), parse).await??;
     let texts = inputs.iter().find(|input| &*input.name == TEXT_INPUT).map(|input| truncation::texts_in(&input.tensor));
     let binary = response::binary_flags(&model, &outputs, binary_outputs)?;
     let wanted = model.select(outputs.iter().map(|output| output.name.as_str()))?;
     let deadline = arrived + timeout.map_or(infer_max, |timeout| timeout.min(infer_max));
-    let answer = model.infer(Call { inputs, wanted, deadline: Some(deadline) }).await?;
+    let answer = model
+        .infer(Call { inputs: inputs.into(), wanted, deadline: Some(deadline), priority, caller: Caller::native() })
+        .await?;
     let served = Served::Model(model.info().name.to_arc());
     let truncated = answer.text.as_ref().and_then(|usage| truncation::header(usage, texts.unwrap_or(0)));
     let json_bytes = response::json_bytes_estimate(&answer.outputs, &binary);
-    let write = move || response::write(&model, id.as_deref(), &answer.outputs, &binary);
+    let (outputs, cache) = (answer.outputs, answer.cache);
+    let write = move || response::write(&model, id.as_deref(), &outputs, &binary);
     let mut response = offload::run(&gateway, deadline, json_bytes, write).await??;
     truncation::set(response.headers_mut(), truncated);
+    cached::set(response.headers_mut(), cache);
     response.extensions_mut().insert(served);
     Ok(response)
 }

@@ -7,6 +7,7 @@
 mod admin;
 mod apps;
 mod body;
+mod cached;
 mod errors;
 mod gateway;
 mod kserve;

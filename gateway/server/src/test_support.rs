@@ -10,12 +10,13 @@ use bytes::Bytes;
 use headland_access::{Scope, TokenStore};
 use headland_batcher::{Model, ModelInfo, ModelOptions, ModelTable};
 use headland_guest_host::{Apps, GuestEngine, PoolOptions};
-use headland_lifecycle::models::{budget::Budget, build::Backends};
+use headland_lifecycle::models::{budget::Budget, build::Backends, contest::Results};
 use headland_lifecycle::{AppControl, AppParts, ModelControl, ModelParts, PolicyFile, PolicyGate};
 use headland_nn_core::{
-    Batching, DType, Device, Dim, Executor, ModelFiles, NamedTensor, NnError, OutputSelection, Signature, Tensor,
-    TensorSpec,
+    Backend, Batching, DType, Device, Dim, Executor, ModelFiles, NamedTensor, NnError, OutputSelection, Signature,
+    Tensor, TensorSpec,
 };
+use headland_package::serving::BackendChoice;
 use headland_package::{Format, Sha256Digest};
 use headland_registry::Registry;
 use headland_registry::store::{Store, StoreOptions};
@@ -157,7 +158,7 @@ pub(crate) fn admin(gateway: Arc<Gateway>) -> Router {
         store: store.clone(),
         policy: policy.watch(),
         table: gateway.models().clone(),
-        backends: Arc::new(NoBackends),
+        backends: Arc::new(NoBackends(Results::open(None))),
         budget: Budget::new([]),
         region: None,
     });
@@ -180,11 +181,15 @@ pub(crate) fn admin(gateway: Arc<Gateway>) -> Router {
     }))
 }
 
-struct NoBackends;
+struct NoBackends(Results);
 
 impl Backends for NoBackends {
-    fn for_format(&self, _: &Format) -> Result<Arc<dyn headland_nn_core::Backend>, headland_nn_core::NnError> {
-        Err(headland_nn_core::NnError::runtime("there is no backend in this test"))
+    fn candidates(&self, _: &Format, _: BackendChoice) -> Result<Vec<Arc<dyn Backend>>, NnError> {
+        Err(NnError::runtime("there is no backend in this test"))
+    }
+
+    fn results(&self) -> &Results {
+        &self.0
     }
 }
 

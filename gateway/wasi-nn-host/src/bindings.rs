@@ -276,7 +276,7 @@ async fn run(
         let tensor = to_tensor(&name, tensor, expected).map_err(RunError::Tensor)?;
         inputs.push(NamedTensor::new(name, tensor));
     }
-    let call = Call { inputs, deadline, ..Call::default() };
+    let call = Call { inputs: inputs.into(), deadline, ..Call::default() };
     let outputs = model.infer(call).await.map_err(RunError::Model)?.outputs;
     let outputs = outputs.into_iter().map(|output| Ok((output.name.to_string(), to_guest_tensor(output)?)));
     outputs.collect::<Result<_, _>>().map_err(RunError::Tensor)

@@ -10,6 +10,7 @@ mod hashed;
 mod ids;
 mod model;
 pub mod oci;
+pub mod serving;
 pub mod strict_toml;
 mod units;
 

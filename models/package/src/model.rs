@@ -5,10 +5,11 @@ use std::io;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
-use headland_nn_core::ModelFiles;
+use headland_nn_core::{ModelFiles, Precision};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
+use crate::serving::{BackendChoice, BatchingManifest, CacheManifest, RawPrecision};
 use crate::strict_toml::{self, TomlError};
 use crate::{ModelName, ModelVersion, Sha256Digest, folder};
 
@@ -39,6 +40,16 @@ pub struct ModelPackage {
     pub device: Option<String>,
     /// How many executors to run it on; the backend knows best when absent.
     pub instances: Option<NonZeroUsize>,
+    /// Which backend is to run it.
+    pub backend: BackendChoice,
+    /// In what numbers it is to compute.
+    pub precision: Precision,
+    /// The least cosine between what it gives so and in full, where that is measured.
+    pub precision_cosine_min: f32,
+    /// How requests share a run.
+    pub batching: BatchingManifest,
+    /// Memory for answers that are given again, in bytes; 0 remembers none.
+    pub cache_bytes_max: u64,
 }
 
 /// A folder that is no usable model package.
@@ -74,7 +85,17 @@ struct RawManifest {
     graph: Option<String>,
     device: Option<String>,
     instances: Option<usize>,
+    #[serde(default)]
+    backend: BackendChoice,
+    #[serde(default)]
+    precision: RawPrecision,
+    precision_cosine_min: Option<f32>,
+    batching: Option<BatchingManifest>,
+    cache: Option<CacheManifest>,
 }
+
+/// The least cosine that 8-bit weights may come to against full ones, unless the package says otherwise.
+pub const PRECISION_COSINE_MIN: f32 = 0.98;
 
 /// The most executors one model may ask for.
 pub const INSTANCES_MAX: usize = 64;
@@ -108,6 +129,9 @@ impl ModelPackage {
                 some => some,
             },
         };
+        // Absent is not the same as empty: serde's default of `enabled` is for a table that is there.
+        let batching = manifest.batching.unwrap_or(BatchingManifest { enabled: true, ..BatchingManifest::default() });
+        batching.check().map_err(|problem| unusable(format!("{MANIFEST}: {problem}")))?;
         let paths: Vec<&str> = files.iter().map(|(path, _)| path).collect();
         let format = format_of(&paths, manifest.graph).map_err(unusable)?;
         let files = match &format {
@@ -121,6 +145,11 @@ impl ModelPackage {
             format,
             device: manifest.device,
             instances,
+            backend: manifest.backend,
+            precision: manifest.precision.into(),
+            precision_cosine_min: manifest.precision_cosine_min.unwrap_or(PRECISION_COSINE_MIN),
+            batching,
+            cache_bytes_max: manifest.cache.map_or(0, |cache| cache.max_bytes.0),
         })
     }
 

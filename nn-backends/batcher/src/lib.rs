@@ -4,15 +4,28 @@
 //! [`Model::infer`]; the request waits in the model's queue until [`policy::decide`] puts it into a batch; an executor
 //! thread runs the batch and answers. Native endpoints and guests enter at the same door.
 
+mod admission;
+mod assemble;
+mod call;
+mod flows;
 mod model;
 mod on_demand;
+mod parts;
 pub mod policy;
 mod queue;
+mod responses;
 mod stats;
 mod table;
 mod worker;
 
-pub use model::{Answer, Call, Model, ModelInfo, ModelOptions, TextUsage, Timing};
+pub use admission::QUEUE_DELAY_MAX;
+pub use call::{Answer, Cached, Call, Inputs, TextUsage, Timing};
+pub use flows::{Caller, DEFAULT_WEIGHT};
+pub use model::{
+    BatchOptions, DEFAULT_CELLS_MAX_CPU, DEFAULT_CELLS_MAX_GPU, DEFAULT_DELAY_MAX, DEFAULT_QUEUE_MAX, DEFAULT_ROWS_MAX,
+    Model, ModelInfo, ModelOptions,
+};
 pub use on_demand::{NotLoaded, OnDemand, Unavailable};
-pub use stats::{Failure, ModelStats};
+pub use queue::INLINE_RUN_MAX;
+pub use stats::{Failure, Histogram, ModelStats};
 pub use table::{Aliases, ModelTable, STABLE};

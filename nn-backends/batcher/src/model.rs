@@ -8,20 +8,41 @@ use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use headland_nn_core::{Device, Executor, NamedTensor, NnError, OutputSelection, Signature, Tensor};
+use headland_nn_core::{
+    BatchAxes, Batching, Busy, Device, Executor, NamedTensor, NnError, OutputSelection, Padding, Signature, Tensor,
+};
 use headland_package::{ModelName, ModelVersion, Sha256Digest};
 use headland_text::{Encoded, TEXT_INPUT, TextEncoder};
 use tokio::sync::{Semaphore, oneshot};
 
+use crate::assemble::{Extents, Layout};
+use crate::call::{Answer, Cached, Call, Inputs, TextUsage, Timing};
+use crate::flows::Caller;
+use crate::parts;
 use crate::policy::Policy;
-use crate::queue::{Done, Job, Queue, Refused};
+use crate::queue::{Done, Job, Queue, Refused, Work};
+use crate::responses::{self, Responses};
 use crate::stats::ModelStats;
-use crate::worker;
+use crate::worker::Shared;
 
 /// Requests that may wait for one model, unless its owner says otherwise.
 pub const DEFAULT_QUEUE_MAX: usize = 256;
+
+/// Rows in one run, unless the model's package says otherwise.
+pub const DEFAULT_ROWS_MAX: usize = 64;
+
+/// Cells in one run of a model with a length axis: enough for the matrix products to be at their best on a processor, few
+/// enough that nobody waits long behind it. A GPU takes more.
+pub const DEFAULT_CELLS_MAX_CPU: usize = 1024;
+/// The same on a GPU.
+pub const DEFAULT_CELLS_MAX_GPU: usize = 16_384;
+
+/// The longest a request waits for others, unless the package says otherwise. It only ever waits when others are coming.
+pub const DEFAULT_DELAY_MAX: Duration = Duration::from_millis(2);
+
 /// Text longer than this is tokenised on a blocking thread, so that it delays nobody else's request.
 pub const INLINE_TEXT_BYTES_MAX: usize = 16 << 10;
+
 /// Such texts tokenised at one time, over all models; further ones wait within their deadlines.
 pub const LONG_TEXTS_AT_ONCE_MAX: usize = 4;
 
@@ -53,62 +74,73 @@ pub struct ModelOptions {
     /// Requests that may wait.
     pub queue_max: usize,
     /// How they are put together.
-    pub policy: Policy,
+    pub batching: BatchOptions,
+    /// Memory for answers that are remembered, in bytes; 0 remembers none.
+    pub cache_bytes_max: u64,
+    /// What else is worth knowing of how it runs, for people.
+    pub remark: Option<String>,
     /// Dropped when the model's last executor is: how whoever counts memory learns that it is free again.
     pub held: Option<Arc<dyn Any + Send + Sync>>,
 }
 
 impl Default for ModelOptions {
     fn default() -> Self {
-        ModelOptions { queue_max: DEFAULT_QUEUE_MAX, policy: Policy::SINGLE, held: None }
+        ModelOptions {
+            queue_max: DEFAULT_QUEUE_MAX,
+            batching: BatchOptions::default(),
+            cache_bytes_max: 0,
+            remark: None,
+            held: None,
+        }
     }
 }
 
-/// A request to a model.
-#[derive(Debug, Default)]
-pub struct Call {
-    /// The graph's inputs, or one tensor named `text` in their place.
-    pub inputs: Vec<NamedTensor>,
-    /// The outputs to return. [`OutputSelection::All`] means the first output alone when the input is text: who sends
-    /// text wants the answer, not each token's intermediate vectors.
-    pub wanted: OutputSelection,
-    /// When the caller stops waiting.
-    pub deadline: Option<Instant>,
+/// What a model's package says of batching; what it leaves out is decided here.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct BatchOptions {
+    /// Every request is to run alone.
+    pub off: bool,
+    /// The axes. The executor's own word counts where there are none.
+    pub axes: Option<BatchAxes>,
+    /// The most rows in one run.
+    pub rows_max: Option<usize>,
+    /// The most cells (tokens) in one run.
+    pub cells_max: Option<usize>,
+    /// Numbers of rows that run best.
+    pub preferred: Vec<usize>,
+    /// The longest a request may wait for others.
+    pub delay_max: Option<Duration>,
 }
 
-/// A model's answer.
-#[derive(Debug)]
-pub struct Answer {
-    /// The wanted outputs, in the wanted order.
-    pub outputs: Vec<NamedTensor>,
-    /// What tokenising the text came to, when there was text.
-    pub text: Option<TextUsage>,
-    /// Where the time went.
-    pub timing: Timing,
-}
-
-/// What tokenising came to.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TextUsage {
-    /// Tokens of all texts, special ones included, padding not.
-    pub tokens: usize,
-    /// Positions of the texts that were cut to the model's longest sequence.
-    pub truncated: Vec<usize>,
-    /// The model's longest sequence, in tokens.
-    pub max_sequence_length: usize,
-}
-
-/// Where a request's time went.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Timing {
-    /// Making the input tensors.
-    pub input: Duration,
-    /// Waiting in the queue.
-    pub queue: Duration,
-    /// In the executor.
-    pub infer: Duration,
-    /// From call to answer.
-    pub total: Duration,
+impl BatchOptions {
+    /// The policy and the layout for an executor; or why requests run alone.
+    fn resolve(&self, executor: &dyn Executor) -> Result<Result<(Policy, Layout), String>, NnError> {
+        if self.off {
+            return Ok(Err("its package says so".to_owned()));
+        }
+        let axes = match (&self.axes, executor.batching()) {
+            (Some(axes), _) => axes.clone(),
+            (None, Batching::Axes(axes)) => axes,
+            (None, Batching::Single { why }) => return Ok(Err(why.into_owned())),
+        };
+        let (padding, has_length) = (axes.padding, axes.inputs.iter().any(|input| input.length.is_some()));
+        let layout = Layout::new(executor.signature(), axes);
+        let layout =
+            layout.map_err(|problem| NnError::bad_model(format!("its batch axes cannot be used: {problem}")))?;
+        let cells_max = match (has_length, executor.device()) {
+            (false, _) => usize::MAX,
+            (true, Device::Cpu) => DEFAULT_CELLS_MAX_CPU,
+            (true, Device::Cuda(_)) => DEFAULT_CELLS_MAX_GPU,
+        };
+        let policy = Policy {
+            rows_max: self.rows_max.unwrap_or(DEFAULT_ROWS_MAX).max(1),
+            cells_max: self.cells_max.unwrap_or(cells_max).max(1),
+            preferred: self.preferred.clone(),
+            delay_max: self.delay_max.unwrap_or(DEFAULT_DELAY_MAX),
+            padding: if has_length { padding } else { Padding::Skipped },
+        };
+        Ok(Ok((policy, layout)))
+    }
 }
 
 /// A loaded model: a queue in front of the threads that own its executors.
@@ -125,8 +157,11 @@ pub struct Model {
     started: Instant,
     /// Milliseconds from `started` to when it was last looked up.
     last_asked_ms: AtomicU64,
-    queue: Arc<Queue>,
-    stats: Arc<ModelStats>,
+    shared: Arc<Shared>,
+    /// Why requests run alone, where they do.
+    single: Option<String>,
+    executor: Option<String>,
+    responses: Option<Responses>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     /// Disconnected once every thread has ended.
     ended: Mutex<mpsc::Receiver<Infallible>>,
@@ -146,13 +181,19 @@ impl Model {
         let Some(first) = executors.first() else { return Err(NnError::bad_model("a model needs an executor")) };
         let (signature, device) = (first.signature().clone(), first.device());
         let memory_bytes = executors.iter().map(|executor| executor.memory_bytes()).sum();
-        let queue = Arc::new(Queue::new(options.queue_max, options.policy));
-        let stats = Arc::new(ModelStats::default());
+        let (policy, layout, single) = match options.batching.resolve(&**first)? {
+            Ok((policy, layout)) => (policy, Some(layout), None),
+            Err(why) => (Policy::single(), None, Some(why)),
+        };
+        let executor: Vec<String> = first.describe().into_iter().chain(options.remark).collect();
+        let executor = (!executor.is_empty()).then(|| executor.join("; "));
         let label = info.name.to_arc();
+        let queue = Queue::new(options.queue_max, policy, executors.len());
+        let shared = Arc::new(Shared::new(label.clone(), queue, layout, executors));
         let (alive, ended) = mpsc::channel();
         let model = Model {
             info,
-            label: label.clone(),
+            label,
             signature,
             device,
             memory_bytes,
@@ -160,15 +201,17 @@ impl Model {
             queue_max: options.queue_max,
             started: Instant::now(),
             last_asked_ms: AtomicU64::new(0),
-            queue: queue.clone(),
-            stats: stats.clone(),
+            shared,
+            single,
+            executor,
+            responses: (options.cache_bytes_max > 0).then(|| Responses::new(options.cache_bytes_max)),
             threads: Mutex::default(),
             ended: Mutex::new(ended),
         };
-        for executor in executors {
-            let thread =
-                worker::spawn(&label, executor, queue.clone(), stats.clone(), (alive.clone(), options.held.clone()))
-                    .map_err(|error| NnError::runtime(format!("cannot start a thread for model `{label}`: {error}")))?;
+        for slot in 0..model.shared.executors() {
+            let thread = model.shared.spawn(slot, (alive.clone(), options.held.clone())).map_err(|error| {
+                NnError::runtime(format!("cannot start a thread for model `{}`: {error}", model.label))
+            })?;
             model.threads.lock().unwrap_or_else(PoisonError::into_inner).push(thread);
         }
         Ok(model)
@@ -201,7 +244,7 @@ impl Model {
 
     /// What it has done so far.
     pub fn stats(&self) -> &ModelStats {
-        &self.stats
+        &self.shared.stats
     }
 
     /// Notes that somebody asked for it.
@@ -217,7 +260,7 @@ impl Model {
 
     /// Requests waiting right now.
     pub fn pending(&self) -> usize {
-        self.queue.len()
+        self.shared.queue.len()
     }
 
     /// The selection of the outputs called `names`; all of them when there are none.
@@ -230,6 +273,31 @@ impl Model {
         Ok(if wanted.is_empty() { OutputSelection::All } else { OutputSelection::Only(wanted) })
     }
 
+    /// How requests are put together; `None` with the reason in [`Self::runs_alone`].
+    pub fn policy(&self) -> Option<&Policy> {
+        self.single.is_none().then(|| self.shared.queue.policy())
+    }
+
+    /// Why every request runs alone, where that is so.
+    pub fn runs_alone(&self) -> Option<&str> {
+        self.single.as_deref()
+    }
+
+    /// Number of executors.
+    pub fn executors(&self) -> usize {
+        self.shared.executors()
+    }
+
+    /// How the backend runs it, for people, where that was a choice.
+    pub fn described(&self) -> Option<&str> {
+        self.executor.as_deref()
+    }
+
+    /// Whether it remembers answers.
+    pub fn remembers(&self) -> bool {
+        self.responses.is_some()
+    }
+
     /// Runs one request: tokenises text if there is some, checks the tensors, waits its turn, answers.
     ///
     /// Dropping the future takes the request out of the queue, if it has not started.
@@ -238,70 +306,197 @@ impl Model {
     /// Every [`NnError`] but `DeviceUnavailable` and `BadModel`.
     pub async fn infer(&self, call: Call) -> Result<Answer, NnError> {
         let arrived = Instant::now();
-        let canceled = CountCanceled(Some(&self.stats));
-        let result = self.run(call, arrived).await;
+        let stats = &self.shared.stats;
+        let canceled = CountCanceled(Some(stats));
+        let result = self.answer(call, arrived).await;
         canceled.disarm();
         match &result {
-            Ok(answer) => self.stats.succeeded(&answer.timing),
-            Err(error) => self.stats.failed(error),
+            Ok(answer) if answer.cache == Some(Cached::Hit) => stats.cached(true),
+            Ok(answer) => {
+                if answer.cache == Some(Cached::Miss) {
+                    stats.cached(false);
+                }
+                stats.succeeded(&answer.timing);
+            }
+            Err(error) => stats.failed(error),
         }
         result
     }
 
+    /// Out of the cache, or by running the model.
+    async fn answer(&self, call: Call, arrived: Instant) -> Result<Answer, NnError> {
+        let Some(responses) = &self.responses else { return self.run(call, arrived).await };
+        let Some(key) = responses::key(&call.inputs, &call.wanted) else { return self.run(call, arrived).await };
+        if let Some(known) = responses.get(&key) {
+            let timing = Timing { total: arrived.elapsed(), ..Timing::default() };
+            return Ok(Answer { outputs: known.outputs, text: known.text, timing, cache: Some(Cached::Hit) });
+        }
+        let answer = self.run(call, arrived).await?;
+        responses.put(key, &answer.outputs, answer.text.as_ref());
+        Ok(Answer { cache: Some(Cached::Miss), ..answer })
+    }
+
     async fn run(&self, call: Call, arrived: Instant) -> Result<Answer, NnError> {
-        let Call { inputs, mut wanted, deadline } = call;
-        let (inputs, text) = match self.text_encoder_for(&inputs) {
-            None => (inputs, None),
-            Some((encoder, text)) => {
-                if inputs.len() > 1 {
-                    return Err(NnError::invalid(format!(
-                        "input `{TEXT_INPUT}` stands alone: send it, or the graph's own inputs, not both"
-                    )));
-                }
+        let Call { inputs, mut wanted, deadline, caller, priority } = call;
+        let inputs = match inputs {
+            Inputs::Tensors(tensors) => match self.text_encoder_for(&tensors)? {
+                Some((encoder, text)) => Inputs::Encoded(self.within(deadline, encode(encoder, text)).await??),
+                None => Inputs::Tensors(tensors),
+            },
+            encoded => encoded,
+        };
+        let text = match &inputs {
+            Inputs::Encoded(encoded) => {
                 if wanted == OutputSelection::All {
                     wanted = OutputSelection::Only(vec![0]);
                 }
-                let max_sequence_length = encoder.max_sequence_length();
-                let encoded = self.within(deadline, encode(encoder, text)).await??;
-                let usage =
-                    TextUsage { tokens: encoded.tokens, truncated: encoded.truncated.clone(), max_sequence_length };
-                (encoded.into_inputs(&self.signature), Some(usage))
+                Some(self.usage(encoded))
+            }
+            Inputs::Tensors(tensors) => {
+                self.signature.check_inputs(tensors)?;
+                None
             }
         };
-        self.signature.check_inputs(&inputs)?;
+        let (rows, parts) = self.parts(inputs, wanted)?;
         let queued = Instant::now();
-        let done = self.enqueue(inputs, wanted, queued, deadline).await?;
+        let (outputs, started, ended) = self.run_parts(rows, parts, queued, deadline, priority, &caller).await?;
         let timing = Timing {
             input: queued - arrived,
-            queue: done.started.saturating_duration_since(queued),
-            infer: done.ended - done.started,
+            queue: started.saturating_duration_since(queued),
+            infer: ended.saturating_duration_since(started),
             total: arrived.elapsed(),
         };
-        Ok(Answer { outputs: done.outputs, text, timing })
+        Ok(Answer { outputs, text, timing, cache: None })
     }
 
     /// The encoder and the text, when the request brings a `text` tensor that is not an input of the graph itself.
-    fn text_encoder_for(&self, inputs: &[NamedTensor]) -> Option<(&Arc<TextEncoder>, Tensor)> {
-        let encoder = self.text.as_ref()?;
-        let text = inputs.iter().find(|input| &*input.name == TEXT_INPUT)?;
-        Some((encoder, text.tensor.clone()))
+    fn text_encoder_for(&self, inputs: &[NamedTensor]) -> Result<Option<(&Arc<TextEncoder>, Tensor)>, NnError> {
+        let Some(encoder) = &self.text else { return Ok(None) };
+        let Some(text) = inputs.iter().find(|input| &*input.name == TEXT_INPUT) else { return Ok(None) };
+        if inputs.len() > 1 {
+            return Err(NnError::invalid(format!(
+                "input `{TEXT_INPUT}` stands alone: send it, or the graph's own inputs, not both"
+            )));
+        }
+        Ok(Some((encoder, text.tensor.clone())))
     }
 
-    async fn enqueue(
+    fn usage(&self, encoded: &Encoded) -> TextUsage {
+        let max_sequence_length = self.text.as_ref().map_or(0, |encoder| encoder.max_sequence_length());
+        TextUsage { tokens: encoded.tokens(), truncated: encoded.truncated(), max_sequence_length }
+    }
+
+    /// The request as what is put into the queue: whole, or some of its rows at a time. With it the number of its rows.
+    fn parts(&self, inputs: Inputs, wanted: OutputSelection) -> Result<(usize, Vec<(Vec<usize>, Work)>), NnError> {
+        let alone = |inputs: Vec<NamedTensor>, wanted: OutputSelection| {
+            let (extents, kind) = match &self.shared.layout {
+                Some(layout) => layout.measure(&inputs, &wanted),
+                None => (Extents { rows: 1, length: 1 }, None),
+            };
+            Work { inputs, wanted, extents, kind }
+        };
+        let divisible = self.shared.layout.as_ref().filter(|layout| !layout.gives_lengths(&wanted));
+        let (policy, executors) = (self.shared.queue.policy(), self.shared.executors());
+        match (inputs, divisible) {
+            (Inputs::Encoded(texts), Some(_)) => {
+                let lengths: Vec<usize> = texts.lengths().collect();
+                let plan = parts::plan(&lengths, policy, executors);
+                let part = |rows: Vec<usize>| {
+                    let inputs = texts.rows(&self.signature, &rows)?;
+                    Ok((rows, alone(inputs, wanted.clone())))
+                };
+                Ok((lengths.len(), plan.into_iter().map(part).collect::<Result<_, NnError>>()?))
+            }
+            (Inputs::Encoded(texts), None) => {
+                let inputs = texts.inputs(&self.signature)?;
+                Ok((texts.len(), vec![(Vec::new(), alone(inputs, wanted))]))
+            }
+            (Inputs::Tensors(inputs), divisible) => {
+                let whole = alone(inputs, wanted.clone());
+                let rows = whole.extents.rows;
+                let fits = rows <= policy.rows_max && whole.cells() <= policy.cells_max;
+                let Some(layout) = divisible.filter(|_| !fits && rows > 1 && whole.kind.is_some()) else {
+                    return Ok((rows, vec![(Vec::new(), whole)]));
+                };
+                let plan = parts::plan(&vec![whole.extents.length; rows], policy, executors);
+                let part = |rows: Vec<usize>| {
+                    let inputs = layout.take_rows(&whole.inputs, &rows)?;
+                    Ok((rows, alone(inputs, wanted.clone())))
+                };
+                Ok((rows, plan.into_iter().map(part).collect::<Result<_, NnError>>()?))
+            }
+        }
+    }
+
+    /// Runs the parts of one request and puts their outputs together, with when the first began and the last ended.
+    async fn run_parts(
         &self,
-        inputs: Vec<NamedTensor>,
-        wanted: OutputSelection,
+        rows: usize,
+        mut parts: Vec<(Vec<usize>, Work)>,
         arrived: Instant,
         deadline: Option<Instant>,
+        priority: u8,
+        caller: &Caller,
+    ) -> Result<(Vec<NamedTensor>, Instant, Instant), NnError> {
+        if let [(_, work)] = &parts[..]
+            && let Some(done) = self.shared.run_inline(work)
+        {
+            let done = done?;
+            return Ok((done.outputs, done.started, done.ended));
+        }
+        if parts.len() == 1
+            && let Some((_, work)) = parts.pop()
+        {
+            let (reply, answer) = oneshot::channel();
+            self.enqueue(vec![Job { work, arrived, deadline, priority, reply }], caller)?;
+            let done = self.receive(answer, deadline).await?;
+            return Ok((done.outputs, done.started, done.ended));
+        }
+        let (mut jobs, mut answers) = (Vec::with_capacity(parts.len()), Vec::with_capacity(parts.len()));
+        for (rows, work) in parts {
+            let (reply, answer) = oneshot::channel();
+            jobs.push(Job { work, arrived, deadline, priority, reply });
+            answers.push((rows, answer));
+        }
+        self.enqueue(jobs, caller)?;
+        let (mut done, mut span) = (Vec::with_capacity(answers.len()), None::<(Instant, Instant)>);
+        // The first failure drops the answers that are still to come, and so takes their parts out of the queue.
+        for (rows, answer) in answers {
+            let part = self.receive(answer, deadline).await?;
+            let (started, ended) = span.unwrap_or((part.started, part.ended));
+            span = Some((started.min(part.started), ended.max(part.ended)));
+            done.push((rows, part.outputs));
+        }
+        let layout = self.shared.layout.as_ref().ok_or_else(|| NnError::runtime("parts of what has no rows"))?;
+        let (started, ended) = span.unwrap_or((arrived, arrived));
+        Ok((layout.gather(&done, rows)?, started, ended))
+    }
+
+    fn enqueue(&self, jobs: Vec<Job>, caller: &Caller) -> Result<(), NnError> {
+        let busy = |reason, retry_after| NnError::Overloaded { model: self.label.clone(), reason, retry_after };
+        let full = |wait| busy(Busy::QueueFull { queue_max: self.queue_max }, wait);
+        match self.shared.queue.push(jobs, caller) {
+            Ok(None) => Ok(()),
+            Ok(Some(put_out)) => {
+                let _ = put_out.reply.send(Err(full(Duration::ZERO)));
+                Ok(())
+            }
+            Err(Refused::Full { wait }) => Err(full(wait)),
+            Err(Refused::Late { wait }) => {
+                let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+                Err(busy(Busy::WouldBeLate { wait_ms }, wait))
+            }
+            Err(Refused::Closed) => Err(NnError::ShuttingDown { model: self.label.clone() }),
+        }
+    }
+
+    async fn receive(
+        &self,
+        answer: oneshot::Receiver<Result<Done, NnError>>,
+        deadline: Option<Instant>,
     ) -> Result<Done, NnError> {
-        let (reply, answer) = oneshot::channel();
-        let model = || self.label.clone();
-        self.queue.push(Job { inputs, wanted, arrived, deadline, reply }).map_err(|refused| match refused {
-            Refused::Full => NnError::Overloaded { model: model(), queue_max: self.queue_max },
-            Refused::Closed => NnError::ShuttingDown { model: model() },
-        })?;
         let answer = self.within(deadline, answer).await?;
-        answer.unwrap_or_else(|_| Err(NnError::ShuttingDown { model: model() }))
+        answer.unwrap_or_else(|_| Err(NnError::ShuttingDown { model: self.label.clone() }))
     }
 
     async fn within<T>(&self, deadline: Option<Instant>, work: impl Future<Output = T>) -> Result<T, NnError> {
@@ -312,7 +507,7 @@ impl Model {
 
     /// Refuses new requests. Those that wait are still answered.
     pub fn close(&self) {
-        self.queue.close();
+        self.shared.queue.close();
     }
 
     /// Closes and waits, for at most `max`, until every waiting request is answered and the executors are dropped: whether

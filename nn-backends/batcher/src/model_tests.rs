@@ -2,7 +2,7 @@
 
 use std::sync::mpsc;
 
-use headland_nn_core::{Batching, DType, Dim, ModelFiles, TensorSpec};
+use headland_nn_core::{DType, Dim, InputAxes, ModelFiles, OutputAxes, TensorSpec};
 use headland_trust::Verified;
 
 use super::*;
@@ -17,6 +17,7 @@ type Script = Box<dyn FnMut(&[NamedTensor]) -> Result<Vec<NamedTensor>, NnError>
 /// An executor that calls back into the test.
 struct FakeExecutor {
     signature: Signature,
+    batching: Batching,
     script: Script,
 }
 
@@ -31,12 +32,16 @@ impl Executor for FakeExecutor {
         7
     }
     fn batching(&self) -> Batching {
-        Batching::Single { why: "the test runs one at a time".into() }
+        self.batching.clone()
     }
 
     fn run(&mut self, inputs: &[NamedTensor], _wanted: &OutputSelection) -> Result<Vec<NamedTensor>, NnError> {
         (self.script)(inputs)
     }
+}
+
+fn single() -> Batching {
+    Batching::Single { why: "the test runs one at a time".into() }
 }
 
 fn signature() -> Signature {
@@ -59,7 +64,7 @@ fn start(
     text: Option<TextEncoder>,
     script: impl FnMut(&[NamedTensor]) -> Result<Vec<NamedTensor>, NnError> + Send + 'static,
 ) -> Arc<Model> {
-    let executor = FakeExecutor { signature, script: Box::new(script) };
+    let executor = FakeExecutor { signature, batching: single(), script: Box::new(script) };
     let options = ModelOptions { queue_max, ..ModelOptions::default() };
     Arc::new(Model::start(info(version), vec![Box::new(executor)], text, options).unwrap())
 }
@@ -79,7 +84,7 @@ fn echo(inputs: &[NamedTensor]) -> Result<Vec<NamedTensor>, NnError> {
 
 fn call(value: f32) -> Call {
     let tensor = Tensor::from_vec([1], vec![value]).unwrap();
-    Call { inputs: vec![NamedTensor::new("x", tensor)], ..Call::default() }
+    Call { inputs: vec![NamedTensor::new("x", tensor)].into(), ..Call::default() }
 }
 
 /// A model whose executor reports each start and waits for leave to go on.
@@ -119,7 +124,7 @@ async fn an_answer_comes_back_with_its_timing_and_is_counted() {
 #[tokio::test]
 async fn wrong_tensors_never_reach_the_executor() {
     let model = model("1", 8, |_| panic!("must not run"));
-    let bad = Call { inputs: vec![], ..Call::default() };
+    let bad = Call::default();
     assert!(matches!(model.infer(bad).await, Err(NnError::InvalidInput(_))));
     assert_eq!((model.stats().executions(), model.stats().failure(Failure::Other)), (0, 1));
 }
@@ -132,7 +137,7 @@ async fn a_full_queue_answers_overloaded_without_touching_the_backend() {
     let waiting = spawn(&model, call(2.0));
     until("the second waits", || model.pending() == 1).await;
     let refused = model.infer(call(3.0)).await.unwrap_err();
-    assert!(matches!(refused, NnError::Overloaded { queue_max: 1, .. }), "{refused}");
+    assert!(matches!(refused, NnError::Overloaded { reason: Busy::QueueFull { queue_max: 1 }, .. }), "{refused}");
     leave.send(()).unwrap();
     leave.send(()).unwrap();
     assert!(running.await.unwrap().is_ok() && waiting.await.unwrap().is_ok());
@@ -219,7 +224,7 @@ async fn long_texts_wait_for_their_turn_until_their_deadline() {
     let model = start("1", 8, signature, text, echo);
     let long = |deadline| {
         let text = Tensor::from_strings([1], &["u ".repeat(INLINE_TEXT_BYTES_MAX)]).unwrap();
-        model.infer(Call { inputs: vec![NamedTensor::new(TEXT_INPUT, text)], deadline, ..Call::default() })
+        model.infer(Call { inputs: vec![NamedTensor::new(TEXT_INPUT, text)].into(), deadline, ..Call::default() })
     };
     let all = LONG_TEXTS.acquire_many(LONG_TEXTS_AT_ONCE_MAX as u32).await.unwrap();
     let late = long(Some(Instant::now() + Duration::from_millis(5))).await;
@@ -227,6 +232,187 @@ async fn long_texts_wait_for_their_turn_until_their_deadline() {
     drop(all);
     assert!(long(None).await.is_ok());
     assert_eq!(LONG_TEXTS.available_permits(), LONG_TEXTS_AT_ONCE_MAX);
+}
+
+/// A model of `executors` that batches along the first axis, and what its batches were: rows of each. A row of 13 breaks the
+/// batch it is in.
+fn batching(executors: usize, options: BatchOptions) -> (Arc<Model>, mpsc::Receiver<usize>, mpsc::Sender<()>) {
+    let (started, starts) = mpsc::channel();
+    let (leave, leaves) = mpsc::channel::<()>();
+    let leaves = Arc::new(Mutex::new(leaves));
+    let axes = BatchAxes {
+        inputs: vec![InputAxes { batch: 0, length: None, pad: 0.0 }],
+        outputs: vec![OutputAxes { batch: 0, length: None }; 2],
+        padding: Padding::Computed,
+        mask: None,
+    };
+    let executor = |_| -> Box<dyn Executor> {
+        let (started, leaves) = (started.clone(), leaves.clone());
+        let script = move |inputs: &[NamedTensor]| {
+            let values = inputs[0].tensor.to_slice::<f32>()?.to_vec();
+            started.send(values.len()).map_err(NnError::runtime)?;
+            leaves.lock().unwrap().recv().map_err(NnError::runtime)?;
+            if values.contains(&13.0) {
+                return Err(NnError::invalid("13 is no good"));
+            }
+            echo(inputs)
+        };
+        let batching = Batching::Axes(axes.clone());
+        Box::new(FakeExecutor { signature: signature(), batching, script: Box::new(script) })
+    };
+    let options = ModelOptions { batching: options, cache_bytes_max: 0, ..ModelOptions::default() };
+    let executors = (0..executors).map(executor).collect();
+    (Arc::new(Model::start(info("1"), executors, None, options).unwrap()), starts, leave)
+}
+
+fn rows(values: &[f32]) -> Call {
+    let tensor = Tensor::from_vec([values.len()], values.to_vec()).unwrap();
+    Call { inputs: vec![NamedTensor::new("x", tensor)].into(), ..Call::default() }
+}
+
+fn values(answer: &Answer) -> Vec<f32> {
+    answer.outputs[0].tensor.to_slice::<f32>().unwrap().to_vec()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn those_who_waited_run_together_and_each_gets_its_own() {
+    let (model, starts, leave) = batching(1, BatchOptions::default());
+    let first = spawn(&model, call(1.0));
+    assert_eq!(starts.recv().unwrap(), 1);
+    let waiting: Vec<_> = [vec![2.0, 3.0], vec![4.0], vec![5.0, 6.0, 7.0]]
+        .into_iter()
+        .map(|values| (spawn(&model, rows(&values)), values))
+        .collect();
+    until("three wait", || model.pending() == 3).await;
+    leave.send(()).unwrap();
+    assert_eq!(starts.recv().unwrap(), 6);
+    leave.send(()).unwrap();
+    assert_eq!(values(&first.await.unwrap().unwrap()), [1.0]);
+    for (call, expected) in waiting {
+        assert_eq!(values(&call.await.unwrap().unwrap()), expected);
+    }
+    let counts: Vec<u64> = model.stats().batch_requests().cumulative().take(3).map(|(_, count)| count).collect();
+    assert_eq!((model.stats().executions(), counts), (2, vec![1, 1, 2]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_bad_request_fails_alone_and_not_those_beside_it() {
+    let (model, starts, leave) = batching(1, BatchOptions::default());
+    let calls = [1.0, 2.0, 13.0, 4.0].map(|value| {
+        let call = spawn(&model, call(value));
+        if value == 1.0 {
+            starts.recv().unwrap();
+        }
+        call
+    });
+    until("three wait", || model.pending() == 3).await;
+    (0..5).for_each(|_| leave.send(()).unwrap());
+    let mut results = Vec::new();
+    for call in calls {
+        results.push(call.await.unwrap().map(|answer| values(&answer)[0]).map_err(|error| error.to_string()));
+    }
+    assert_eq!(results, [Ok(1.0), Ok(2.0), Err("13 is no good".to_owned()), Ok(4.0)]);
+    assert_eq!(starts.try_iter().collect::<Vec<_>>(), [3, 1, 1, 1]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_request_runs_in_parts_and_comes_back_whole() {
+    let (model, starts, leave) = batching(2, BatchOptions { rows_max: Some(4), ..BatchOptions::default() });
+    (0..10).for_each(|_| leave.send(()).unwrap());
+    let all: Vec<f32> = (0..10).map(|value| value as f32).collect();
+    let answer = model.infer(rows(&all)).await.unwrap();
+    assert_eq!(values(&answer), all);
+    let mut parts: Vec<usize> = starts.try_iter().collect();
+    parts.sort_unstable();
+    assert_eq!(parts, [2, 4, 4]);
+    let bad: Vec<f32> = (8..18).map(|value| value as f32).collect();
+    assert_eq!(model.infer(rows(&bad)).await.unwrap_err().to_string(), "13 is no good");
+    until("what is left of it leaves the queue", || model.pending() == 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_of_one_caller_leaves_the_others_their_places_and_their_turns() {
+    let (model, starts, leave) = batching(1, BatchOptions { off: true, ..BatchOptions::default() });
+    let by = |name: &str, value: f32| Call { caller: Caller { name: name.into(), weight: 1 }, ..call(value) };
+    let running = spawn(&model, by("flood", 0.0));
+    starts.recv().unwrap();
+    let flood: Vec<_> = (0..DEFAULT_QUEUE_MAX).map(|_| spawn(&model, by("flood", 1.0))).collect();
+    until("the queue is full", || model.pending() == DEFAULT_QUEUE_MAX).await;
+    assert!(matches!(model.infer(by("flood", 1.0)).await, Err(NnError::Overloaded { .. })));
+    let other = spawn(&model, by("other", 2.0));
+    until("one of the flood is told", || model.stats().failure(Failure::Rejected) == 2).await;
+    assert_eq!(model.pending(), DEFAULT_QUEUE_MAX);
+    (0..3).for_each(|_| leave.send(()).unwrap());
+    assert_eq!(values(&other.await.unwrap().unwrap()), [2.0], "it is among the next two that run");
+    assert!(running.await.unwrap().is_ok());
+    (0..DEFAULT_QUEUE_MAX).for_each(|_| leave.send(()).unwrap());
+    let mut told = 0;
+    for call in flood {
+        told += usize::from(call.await.unwrap().is_err());
+    }
+    assert_eq!(told, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_would_be_late_is_told_at_once() {
+    let (model, starts, leave) = batching(1, BatchOptions { off: true, ..BatchOptions::default() });
+    // Four runs of at least 20 ms: what a run takes is known then.
+    for _ in 0..4 {
+        let slow = spawn(&model, call(1.0));
+        starts.recv().unwrap();
+        let until = Instant::now() + Duration::from_millis(20);
+        while Instant::now() < until {
+            tokio::task::yield_now().await;
+        }
+        leave.send(()).unwrap();
+        slow.await.unwrap().unwrap();
+    }
+    let calls: Vec<_> = (0..5).map(|_| spawn(&model, call(1.0))).collect();
+    starts.recv().unwrap();
+    until("four wait", || model.pending() == 4).await;
+    let soon = Call { deadline: Some(Instant::now() + Duration::from_millis(60)), ..call(1.0) };
+    let refused = model.infer(soon).await.unwrap_err();
+    assert!(matches!(refused, NnError::Overloaded { reason: Busy::WouldBeLate { .. }, .. }), "{refused}");
+    let later = Call { deadline: Some(Instant::now() + LONG), ..call(1.0) };
+    let later = spawn(&model, later);
+    (0..6).for_each(|_| leave.send(()).unwrap());
+    assert!(later.await.unwrap().is_ok());
+    for call in calls {
+        assert!(call.await.unwrap().is_ok());
+    }
+}
+
+#[tokio::test]
+async fn a_model_that_remembers_answers_runs_once_for_one_question() {
+    let executor = FakeExecutor { signature: signature(), batching: single(), script: Box::new(echo) };
+    let options = ModelOptions { cache_bytes_max: 1 << 20, ..ModelOptions::default() };
+    let model = Model::start(info("1"), vec![Box::new(executor)], None, options).unwrap();
+    let (miss, hit) = (model.infer(call(2.0)).await.unwrap(), model.infer(call(2.0)).await.unwrap());
+    assert_eq!((miss.cache, hit.cache), (Some(Cached::Miss), Some(Cached::Hit)));
+    assert_eq!((values(&hit), model.stats().executions()), (vec![2.0], 1));
+    assert_eq!(model.infer(call(3.0)).await.unwrap().cache, Some(Cached::Miss));
+    assert_eq!((model.stats().cache_hits(), model.stats().cache_misses()), (1, 2));
+}
+
+#[test]
+fn a_model_says_why_its_requests_run_alone() {
+    let start = |batching: Batching, options: BatchOptions| {
+        let executor = FakeExecutor { signature: signature(), batching, script: Box::new(echo) };
+        let options = ModelOptions { batching: options, ..ModelOptions::default() };
+        Model::start(info("1"), vec![Box::new(executor)], None, options)
+    };
+    let model = start(single(), BatchOptions::default()).unwrap();
+    assert_eq!((model.runs_alone(), model.policy()), (Some("the test runs one at a time"), None));
+    let off = start(single(), BatchOptions { off: true, ..BatchOptions::default() }).unwrap();
+    assert_eq!(off.runs_alone(), Some("its package says so"));
+    let axes = BatchAxes {
+        inputs: vec![InputAxes { batch: 1, length: None, pad: 0.0 }],
+        outputs: vec![OutputAxes { batch: 0, length: None }; 2],
+        padding: Padding::Computed,
+        mask: None,
+    };
+    let wrong = start(single(), BatchOptions { axes: Some(axes), ..BatchOptions::default() }).unwrap_err();
+    assert!(wrong.to_string().contains("its batch axes cannot be used: `x` has 1 axes"), "{wrong}");
 }
 
 #[tokio::test]
@@ -286,7 +472,7 @@ fn an_alias_stands_for_a_loaded_version_and_never_hides_one() {
 fn what_a_model_holds_is_let_go_after_its_executors() {
     let held: Arc<dyn std::any::Any + Send + Sync> = Arc::new(());
     let options = ModelOptions { held: Some(held.clone()), ..ModelOptions::default() };
-    let executor = FakeExecutor { signature: signature(), script: Box::new(echo) };
+    let executor = FakeExecutor { signature: signature(), batching: single(), script: Box::new(echo) };
     let model = Model::start(info("1"), vec![Box::new(executor)], None, options).unwrap();
     assert!(Arc::strong_count(&held) > 1);
     assert!(model.drain(Duration::from_secs(10)));

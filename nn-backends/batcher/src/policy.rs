@@ -1,19 +1,61 @@
-//! Which waiting requests run next. Pure: the queue and the time come in, a decision goes out.
+//! Which waiting requests run next. Pure: the queue, the time and what was measured come in, a decision goes out.
+//!
+//! The wanted properties, and where they are decided:
+//! - A lone caller never waits for others (`wait`), and nobody waits longer than `delay_max`.
+//! - One app's flood does not starve another: flows take turns by how much they were served (`pick`).
+//! - Within a flow the highest priority goes first, then whoever's time runs out first (`order`).
+//! - A batch is bounded in rows and in cells, padding in it is bounded, and it does not grow past a member's deadline
+//!   (`Forming::takes`).
+
+mod cost;
+mod forming;
+mod traffic;
 
 use std::time::{Duration, Instant};
 
+pub use cost::{Cost, Estimate};
+use forming::Forming;
+use headland_nn_core::Padding;
+pub use traffic::Traffic;
+
+/// A request that names no deadline is ordered as if it had one this long after its arrival.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The most that padding may make up of a batch whose padding is computed: a quarter of the real cells.
+pub const PADDING_SHARE_MAX: f64 = 0.25;
+
 /// How a model's requests are put together.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Policy {
-    /// The most requests in one batch.
-    pub batch_max: usize,
+    /// The most rows in one run.
+    pub rows_max: usize,
+    /// The most cells in one run. A cell is one element along the batch and length axes: a token, or a row where there is
+    /// no length.
+    pub cells_max: usize,
+    /// Numbers of rows that run best, ascending: the largest that can be had runs at once.
+    pub preferred: Vec<usize>,
     /// The longest a request may wait for others to join it.
     pub delay_max: Duration,
+    /// What padding costs.
+    pub padding: Padding,
 }
 
 impl Policy {
     /// Every request runs alone, at once.
-    pub const SINGLE: Policy = Policy { batch_max: 1, delay_max: Duration::ZERO };
+    pub fn single() -> Policy {
+        Policy {
+            rows_max: 1,
+            cells_max: usize::MAX,
+            preferred: Vec::new(),
+            delay_max: Duration::ZERO,
+            padding: Padding::Skipped,
+        }
+    }
+
+    /// Whether two requests may ever share a run.
+    pub fn shares(&self) -> bool {
+        self.rows_max > 1
+    }
 }
 
 /// What the policy needs to know of a waiting request.
@@ -25,143 +67,173 @@ pub struct Pending {
     pub deadline: Option<Instant>,
     /// Whether its caller has gone away already.
     pub abandoned: bool,
+    /// Its rows.
+    pub rows: usize,
+    /// Its extent along the length axis; 1 where there is none.
+    pub length: usize,
+    /// Requests of equal kind may share a run; `None` runs alone.
+    pub kind: Option<u64>,
+    /// Position of its flow.
+    pub flow: usize,
+    /// Lower runs first within a flow.
+    pub priority: u8,
 }
 
-/// What an idle executor does now. Positions are in queue order and ascending.
+impl Pending {
+    /// What running it takes, padding not counted.
+    pub fn cells(&self) -> usize {
+        self.rows.saturating_mul(self.length)
+    }
+}
+
+/// Whose requests they are: an app, or the native endpoints.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Flow {
+    /// Cells it has been served, over its weight.
+    pub served: f64,
+    /// Its share where several flows want more than there is.
+    pub weight: f64,
+}
+
+/// What is known besides the queue.
+#[derive(Clone, Copy, Debug)]
+pub struct World {
+    /// The time.
+    pub now: Instant,
+    /// Executors with nothing to do, the one that asks included.
+    pub idle: usize,
+    /// Usual time between two arrivals; `None` when nobody is expected.
+    pub gap: Option<Duration>,
+    /// The last arrival.
+    pub last_arrival: Option<Instant>,
+    /// What runs have cost.
+    pub cost: Option<Estimate>,
+}
+
+/// What an idle executor does now. Positions are in queue order.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Decision {
     /// Requests nobody waits for any more: they leave the queue unanswered.
     pub abandoned: Vec<usize>,
     /// Requests whose deadline has passed: they leave the queue and are told.
     pub expired: Vec<usize>,
-    /// Requests to run together now. When it is empty, look again at `wake_at` or on the next arrival.
+    /// Requests to run together now, in this order. When it is empty, look again at `wake_at` or on the next arrival.
     pub run: Vec<usize>,
     /// When a batch that is still filling must run at the latest.
     pub wake_at: Option<Instant>,
 }
 
-/// Decides over `pending`, the queue in order of arrival.
-///
-/// First come, first served. A batch runs when it is full, when its oldest member has waited `delay_max`, or at once when
-/// a member's deadline would pass before that; requests that are dead (abandoned or past their deadline) never enter one.
-/// Reads no further into the queue than it must.
-pub fn decide(pending: impl IntoIterator<Item = Pending>, policy: &Policy, now: Instant) -> Decision {
+/// Decides over `queue`, in order of arrival, whose [`Pending::flow`]s are positions of `flows`.
+pub fn decide(queue: &[Pending], flows: &[Flow], policy: &Policy, world: &World) -> Decision {
     let mut decision = Decision::default();
-    let mut oldest = None;
-    let mut earliest_deadline: Option<Instant> = None;
-    for (position, request) in pending.into_iter().enumerate() {
+    let mut live = Vec::with_capacity(queue.len());
+    for (position, request) in queue.iter().enumerate() {
         if request.abandoned {
             decision.abandoned.push(position);
-        } else if request.deadline.is_some_and(|deadline| deadline <= now) {
+        } else if request.deadline.is_some_and(|deadline| deadline <= world.now) {
             decision.expired.push(position);
         } else {
-            oldest.get_or_insert(request.arrived);
-            earliest_deadline = earliest_deadline.into_iter().chain(request.deadline).min();
-            decision.run.push(position);
-            if decision.run.len() >= policy.batch_max {
-                return decision;
-            }
+            live.push(position);
         }
     }
-    if let Some(oldest) = oldest {
-        let due = oldest + policy.delay_max;
-        if due > now && earliest_deadline.is_none_or(|deadline| deadline > due) {
-            decision.run.clear();
-            decision.wake_at = Some(due);
+    let Some(turns) = Turns::new(queue, flows, &live) else { return decision };
+    let mut forming = Forming::new(policy, world, share(queue, &live, policy, world));
+    let mut left_behind = false;
+    for position in turns {
+        if forming.takes(&queue[position]) {
+            forming.add(position, &queue[position]);
+        } else {
+            left_behind = true;
         }
+        if forming.is_full() {
+            break;
+        }
+    }
+    left_behind |= forming.trim_to_preferred(queue);
+    if !left_behind && !forming.is_full() {
+        decision.wake_at = wait(&forming, policy, world);
+    }
+    if decision.wake_at.is_none() {
+        decision.run = forming.into_members();
     }
     decision
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    const MS: Duration = Duration::from_millis(1);
-
-    fn live(arrived: Instant) -> Pending {
-        Pending { arrived, deadline: None, abandoned: false }
-    }
-
-    #[test]
-    fn the_single_policy_runs_the_oldest_alone_and_at_once() {
-        let now = Instant::now();
-        let decision = decide([live(now), live(now)], &Policy::SINGLE, now);
-        assert_eq!(decision, Decision { run: vec![0], ..Decision::default() });
-    }
-
-    #[test]
-    fn the_abandoned_and_the_expired_leave_before_a_batch_forms() {
-        let now = Instant::now();
-        let queue = [
-            Pending { abandoned: true, ..live(now) },
-            Pending { deadline: Some(now), ..live(now) },
-            Pending { deadline: Some(now + MS), ..live(now) },
-        ];
-        let decision = decide(queue, &Policy::SINGLE, now);
-        assert_eq!((decision.abandoned, decision.expired, decision.run), (vec![0], vec![1], vec![2]));
-    }
-
-    #[test]
-    fn a_filling_batch_waits_for_its_oldest_members_delay_and_no_longer() {
-        let now = Instant::now();
-        let policy = Policy { batch_max: 4, delay_max: 2 * MS };
-        let waiting = decide([live(now), live(now + MS)], &policy, now + MS);
-        assert_eq!((waiting.run.len(), waiting.wake_at), (0, Some(now + 2 * MS)));
-        let due = decide([live(now), live(now + MS)], &policy, now + 2 * MS);
-        assert_eq!((due.run, due.wake_at), (vec![0, 1], None));
-    }
-
-    #[test]
-    fn a_batch_that_would_outlast_a_members_deadline_runs_at_once() {
-        let now = Instant::now();
-        let policy = Policy { batch_max: 4, delay_max: 2 * MS };
-        let with_deadline =
-            |deadline| decide([live(now), Pending { deadline: Some(deadline), ..live(now) }], &policy, now);
-        assert_eq!(with_deadline(now + MS), Decision { run: vec![0, 1], ..Decision::default() });
-        assert_eq!(with_deadline(now + 2 * MS).run, [0, 1], "at the end of the delay it would be too late");
-        assert_eq!(with_deadline(now + 3 * MS), Decision { wake_at: Some(now + 2 * MS), ..Decision::default() });
-    }
-
-    #[test]
-    fn an_empty_queue_asks_for_nothing() {
-        assert_eq!(decide([], &Policy::SINGLE, Instant::now()), Decision::default());
-    }
-
-    proptest! {
-        #[test]
-        fn every_decision_is_sound(
-            requests in prop::collection::vec((0u64..50, prop::option::of(0u64..100), any::<bool>()), 0..40),
-            batch_max in 1usize..10,
-            delay_ms in 0u64..20,
-            elapsed_ms in 0u64..100,
-        ) {
-            let start = Instant::now();
-            let at = |ms: u64| start + Duration::from_millis(ms);
-            let queue: Vec<Pending> = requests
-                .iter()
-                .map(|&(arrived, deadline, abandoned)| Pending {
-                    arrived: at(arrived),
-                    deadline: deadline.map(at),
-                    abandoned,
-                })
-                .collect();
-            let policy = Policy { batch_max, delay_max: Duration::from_millis(delay_ms) };
-            let now = at(elapsed_ms);
-            let decision = decide(queue.iter().copied(), &policy, now);
-
-            prop_assert!(decision.run.len() <= batch_max);
-            prop_assert!(decision.run.is_empty() || decision.wake_at.is_none());
-            prop_assert!(decision.run.iter().all(|&i| !queue[i].abandoned && queue[i].deadline.is_none_or(|d| d > now)));
-            prop_assert!(decision.expired.iter().all(|&i| queue[i].deadline.is_some_and(|d| d <= now)));
-            // Nobody who could run is left waiting without a time to look again.
-            let runnable = queue.iter().any(|r| !r.abandoned && r.deadline.is_none_or(|d| d > now));
-            prop_assert_eq!(runnable, !decision.run.is_empty() || decision.wake_at.is_some());
-            prop_assert!(decision.wake_at.is_none_or(|at| at > now));
-            // Nobody expires for a batch to fill.
-            let in_time = |at| queue.iter().all(|r| r.abandoned || r.deadline.is_none_or(|d| d <= now || d > at));
-            prop_assert!(decision.wake_at.is_none_or(in_time));
-        }
+/// Rows that one of several idle executors leaves to the others: running side by side is faster wherever the cells are
+/// most of the cost. `rows_max` otherwise.
+fn share(queue: &[Pending], live: &[usize], policy: &Policy, world: &World) -> usize {
+    let Some(cost) = world.cost.filter(|_| world.idle > 1) else { return policy.rows_max };
+    let (rows, cells) = live.iter().fold((0usize, 0usize), |(rows, cells), &position| {
+        (rows.saturating_add(queue[position].rows), cells.saturating_add(queue[position].cells()))
+    });
+    let part = cells / world.idle;
+    match cost.cells(part) >= cost.fixed {
+        true => rows.div_ceil(world.idle).clamp(1, policy.rows_max),
+        false => policy.rows_max,
     }
 }
+
+/// Until when it pays to wait for one more request, if it does.
+///
+/// One more request saves the fixed cost of a run of its own, and costs everybody who waits the time until it comes. A lone
+/// caller sends its next request after this one is answered: the gap between arrivals is then longer than a run, and there
+/// is nothing to wait for.
+fn wait(forming: &Forming, policy: &Policy, world: &World) -> Option<Instant> {
+    let (gap, last) = (world.gap?, world.last_arrival?);
+    let saved = world.cost?.fixed;
+    let waiting = u32::try_from(forming.members().len()).unwrap_or(u32::MAX).max(1);
+    if gap.saturating_mul(waiting) >= saved {
+        return None;
+    }
+    // Whoever does not come within several gaps does not come.
+    const GAPS: u32 = 4;
+    let patience = (saved / waiting).min(gap.saturating_mul(GAPS));
+    let due = (forming.oldest()? + policy.delay_max).min(last + patience);
+    let in_time = forming.latest_start().is_none_or(|latest| due < latest);
+    (due > world.now && in_time).then_some(due)
+}
+
+/// The live requests in the order in which they get their turns.
+struct Turns<'a> {
+    queue: &'a [Pending],
+    /// For each flow with live requests: how much it was served, its weight, and its requests, last first.
+    flows: Vec<(f64, f64, Vec<usize>)>,
+}
+
+impl<'a> Turns<'a> {
+    fn new(queue: &'a [Pending], flows: &[Flow], live: &[usize]) -> Option<Self> {
+        let mut own: Vec<(f64, f64, Vec<usize>)> =
+            flows.iter().map(|flow| (flow.served, flow.weight, Vec::new())).collect();
+        for &position in live {
+            if let Some((_, _, requests)) = own.get_mut(queue[position].flow) {
+                requests.push(position);
+            }
+        }
+        own.retain(|(_, _, requests)| !requests.is_empty());
+        for (_, _, requests) in &mut own {
+            requests.sort_by_key(|&position| std::cmp::Reverse(order(&queue[position], position)));
+        }
+        (!own.is_empty()).then_some(Turns { queue, flows: own })
+    }
+}
+
+/// Within a flow: priority, then whose time runs out first, then arrival.
+fn order(request: &Pending, position: usize) -> (u8, Instant, usize) {
+    (request.priority, request.deadline.unwrap_or(request.arrived + PATIENCE), position)
+}
+
+impl Iterator for Turns<'_> {
+    type Item = usize;
+
+    /// The next request of the flow that was served least.
+    fn next(&mut self) -> Option<usize> {
+        let waiting = self.flows.iter_mut().filter(|(_, _, requests)| !requests.is_empty());
+        let (served, weight, requests) = waiting.min_by(|a, b| a.0.total_cmp(&b.0))?;
+        let position = requests.pop()?;
+        *served += self.queue[position].cells() as f64 / *weight;
+        Some(position)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,38 +1,73 @@
 //! A model's bounded queue: callers put jobs in without waiting, executor threads take batches out.
+//!
+//! Everything is decided elsewhere, purely: who is let in (`admission.rs`), whose turn it is (`policy.rs`). Here is the
+//! state they decide over, and the lock around it.
 
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use headland_nn_core::{NamedTensor, NnError, OutputSelection};
 use tokio::sync::oneshot;
 
-use crate::policy::{self, Pending, Policy};
+use crate::admission::{self, Backlog};
+use crate::assemble::Extents;
+use crate::flows::{Caller, Flows};
+use crate::policy::{self, Cost, Decision, Pending, Policy, Traffic, World};
+
+/// A predicted run up to this long is done where the caller is, when an executor is idle and nobody waits: handing it to
+/// another thread and back costs as much. Longer ones would keep the caller's thread from its other tasks.
+pub const INLINE_RUN_MAX: Duration = Duration::from_micros(200);
 
 /// What a worker sends back: the outputs, and when the batch started and ended.
+#[derive(Debug)]
 pub(crate) struct Done {
     pub outputs: Vec<NamedTensor>,
     pub started: Instant,
     pub ended: Instant,
 }
 
-/// One waiting request.
-pub(crate) struct Job {
+/// What a request brings to a run.
+pub(crate) struct Work {
     pub inputs: Vec<NamedTensor>,
     pub wanted: OutputSelection,
+    pub extents: Extents,
+    /// Equal kinds may share a run.
+    pub kind: Option<u64>,
+}
+
+impl Work {
+    pub fn cells(&self) -> usize {
+        self.extents.rows.saturating_mul(self.extents.length)
+    }
+}
+
+/// One waiting request, or one part of one.
+pub(crate) struct Job {
+    pub work: Work,
     pub arrived: Instant,
     pub deadline: Option<Instant>,
+    pub priority: u8,
     pub reply: oneshot::Sender<Result<Done, NnError>>,
 }
 
 /// What left the queue: jobs to run together, and jobs whose time ran out.
+#[derive(Default)]
 pub(crate) struct Batch {
     pub run: Vec<Job>,
     pub expired: Vec<Job>,
 }
 
+#[derive(Debug)]
 pub(crate) enum Refused {
-    Full,
+    /// Too many wait already.
+    Full {
+        wait: Duration,
+    },
+    /// It would be answered after its deadline.
+    Late {
+        wait: Duration,
+    },
     Closed,
 }
 
@@ -43,50 +78,108 @@ pub(crate) struct Queue {
     policy: Policy,
 }
 
+struct Queued {
+    job: Job,
+    flow: usize,
+}
+
 struct State {
-    jobs: VecDeque<Job>,
+    jobs: VecDeque<Queued>,
+    flows: Flows,
+    traffic: Traffic,
+    cost: Cost,
+    /// For each executor when its run is expected to end; `None` while it is idle.
+    running: Vec<Option<Instant>>,
     open: bool,
 }
 
 impl Queue {
-    pub fn new(queue_max: usize, policy: Policy) -> Self {
-        let state = State { jobs: VecDeque::new(), open: true };
+    pub fn new(queue_max: usize, policy: Policy, executors: usize) -> Self {
+        let state = State {
+            jobs: VecDeque::new(),
+            flows: Flows::default(),
+            traffic: Traffic::default(),
+            cost: Cost::default(),
+            running: vec![None; executors],
+            open: true,
+        };
         Queue { state: Mutex::new(state), arrival: Condvar::new(), queue_max, policy }
     }
 
-    pub fn push(&self, job: Job) -> Result<(), Refused> {
-        let mut state = self.lock();
-        if !state.open {
-            return Err(Refused::Closed);
-        }
-        if state.jobs.len() >= self.queue_max {
-            // Places held by callers who have gone are free places.
-            state.jobs.retain(|job| !job.reply.is_closed());
-            if state.jobs.len() >= self.queue_max {
-                return Err(Refused::Full);
-            }
-        }
-        state.jobs.push_back(job);
-        drop(state);
-        self.arrival.notify_one();
-        Ok(())
+    pub fn policy(&self) -> &Policy {
+        &self.policy
     }
 
-    /// Waits for the next batch; `None` once the queue is closed and empty.
-    pub fn next_batch(&self) -> Option<Batch> {
+    /// Lets the jobs of one request in, all or none. What comes back is a job that had to go for them, still to be answered.
+    pub fn push(&self, jobs: Vec<Job>, caller: &Caller) -> Result<Option<Job>, Refused> {
+        let mut state = self.lock();
+        let count = jobs.len();
+        let evicted = state.admit(&jobs, caller, self.queue_max, &self.policy)?;
+        let flow = state.flows.enter(caller);
+        for job in jobs {
+            state.flows.waiting(flow).add(job.work.extents.rows, job.work.cells());
+            state.jobs.push_back(Queued { job, flow });
+        }
+        drop(state);
+        match count {
+            1 => self.arrival.notify_one(),
+            _ => self.arrival.notify_all(),
+        }
+        Ok(evicted.map(|queued| queued.job))
+    }
+
+    /// Whether `work` may run at once on the caller's thread, on an executor that is idle.
+    pub fn may_run_inline(&self, work: &Work) -> bool {
+        let mut state = self.lock();
+        let now = Instant::now();
+        let idle = state.running.iter().any(Option::is_none);
+        let Some(cost) = state.cost.estimate() else { return false };
+        let short = cost.run(work.cells()) <= INLINE_RUN_MAX;
+        if !(state.open && state.jobs.is_empty() && idle && short) {
+            return false;
+        }
+        state.traffic.arrived(now);
+        true
+    }
+
+    /// Notes that the executor at `slot` has nothing to do.
+    pub fn idle(&self, slot: usize) {
+        if let Some(running) = self.lock().running.get_mut(slot) {
+            *running = None;
+        }
+    }
+
+    /// Takes in what a run of `cells` took.
+    pub fn ran(&self, slot: usize, cells: usize, took: Duration) {
+        let mut state = self.lock();
+        state.cost.observe(cells, took);
+        if let Some(running) = state.running.get_mut(slot) {
+            *running = None;
+        }
+    }
+
+    /// Waits for the next batch for the executor at `slot`; `None` once the queue is closed and empty.
+    pub fn next_batch(&self, slot: usize) -> Option<Batch> {
         let mut state = self.lock();
         loop {
             let now = Instant::now();
-            let decision = policy::decide(state.jobs.iter().map(Job::pending), &self.policy, now);
+            let decision = state.decide(&self.policy, now);
             let moved = !decision.run.is_empty() || !decision.expired.is_empty();
-            // A closed queue fills no batch further: what is there runs now.
-            if !state.open && !moved {
-                let run: Vec<Job> = state.jobs.drain(..).filter(|job| !job.reply.is_closed()).collect();
-                return (!run.is_empty()).then_some(Batch { run, expired: Vec::new() });
-            }
+            let cells = decision.run.iter().map(|&position| state.jobs[position].job.work.cells()).sum();
             let batch = state.take(&decision);
             if moved {
+                let run = state.cost.estimate().map(|cost| cost.run(cells)).unwrap_or_default();
+                if let Some(running) = state.running.get_mut(slot) {
+                    *running = Some(now + run);
+                }
+                // What is left may be for another executor that sleeps.
+                if !state.jobs.is_empty() {
+                    self.arrival.notify_one();
+                }
                 return Some(batch);
+            }
+            if !state.open && state.jobs.is_empty() {
+                return None;
             }
             state = match decision.wake_at {
                 Some(at) => {
@@ -108,34 +201,136 @@ impl Queue {
         self.arrival.notify_all();
     }
 
-    /// No code that can panic runs under this lock, so a poisoned one is still whole.
+    /// Nothing under this lock panics but by a defect of ours, and every change of state is whole before the next call out:
+    /// a poisoned one is still sound.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl State {
-    /// Removes what the decision names. Its positions are ascending and near the front, so this is cheap.
-    fn take(&mut self, decision: &policy::Decision) -> Batch {
-        let mut batch = Batch { run: Vec::new(), expired: Vec::new() };
-        let mut gone: Vec<usize> =
-            [&decision.run[..], &decision.expired, &decision.abandoned].into_iter().flatten().copied().collect();
+    /// Decides on the jobs of one request. One that waits may have to go for it: it comes back.
+    fn admit(
+        &mut self,
+        jobs: &[Job],
+        caller: &Caller,
+        queue_max: usize,
+        policy: &Policy,
+    ) -> Result<Option<Queued>, Refused> {
+        if !self.open {
+            return Err(Refused::Closed);
+        }
+        let Some(first) = jobs.first() else { return Ok(None) };
+        let flow = self.flows.enter(caller);
+        let backlog = self.backlog(flow, first.arrived);
+        let cells = jobs.iter().map(|job| job.work.cells()).sum();
+        let left = first.deadline.map(|deadline| deadline.saturating_duration_since(first.arrived));
+        admission::admit(&backlog, cells, left, policy, self.cost.estimate()).map_err(|wait| Refused::Late { wait })?;
+        self.traffic.arrived(first.arrived);
+        if self.jobs.len() < queue_max {
+            return Ok(None);
+        }
+        // Places held by callers who have gone are free places.
+        self.forget_abandoned();
+        if self.jobs.len() < queue_max {
+            return Ok(None);
+        }
+        // A flow that has less than its share of the places gets one of the greediest flow's: its latest.
+        let due = queue_max as f64 * self.flows.share(flow);
+        let full = || Refused::Full { wait: backlog.running };
+        let greediest = self.flows.greediest().filter(|&greediest| greediest != flow).ok_or_else(full)?;
+        if (self.flows.waiting(flow).requests as f64) + 1.0 > due {
+            return Err(full());
+        }
+        let latest = self.jobs.iter().rposition(|queued| queued.flow == greediest).ok_or_else(full)?;
+        Ok(self.remove(latest))
+    }
+
+    fn backlog(&mut self, flow: usize, now: Instant) -> Backlog {
+        let mut all = crate::flows::Waiting::default();
+        for queued in &self.jobs {
+            all.add(queued.job.work.extents.rows, queued.job.work.cells());
+        }
+        let own = *self.flows.waiting(flow);
+        let left = self.running.iter().flatten().map(|until| until.saturating_duration_since(now));
+        Backlog {
+            rows: all.rows,
+            cells: all.cells,
+            requests: all.requests,
+            own_rows: own.rows,
+            own_cells: own.cells,
+            own_requests: own.requests,
+            share: self.flows.share(flow),
+            running: left.sum(),
+            executors: self.running.len(),
+            idle: self.running.iter().filter(|running| running.is_none()).count(),
+        }
+    }
+
+    fn decide(&self, policy: &Policy, now: Instant) -> Decision {
+        let pending: Vec<Pending> = self.jobs.iter().map(Queued::pending).collect();
+        let world = World {
+            now,
+            idle: self.running.iter().filter(|running| running.is_none()).count().max(1),
+            // A closed queue fills no batch further: what is there runs now.
+            gap: if self.open { self.traffic.gap(now) } else { None },
+            last_arrival: self.traffic.last(),
+            cost: self.cost.estimate(),
+        };
+        policy::decide(&pending, self.flows.states(), policy, &world)
+    }
+
+    /// Removes what the decision names, and counts what runs as served.
+    fn take(&mut self, decision: &Decision) -> Batch {
+        for &position in &decision.run {
+            let queued = &self.jobs[position];
+            self.flows.served(queued.flow, queued.job.work.cells());
+        }
+        let mut gone: Vec<(usize, Option<usize>)> =
+            decision.run.iter().enumerate().map(|(place, &position)| (position, Some(place))).collect();
+        gone.extend(decision.expired.iter().chain(&decision.abandoned).map(|&position| (position, None)));
         gone.sort_unstable();
-        for position in gone.into_iter().rev() {
-            let Some(job) = self.jobs.remove(position) else { continue };
-            if decision.run.contains(&position) {
-                batch.run.push(job);
-            } else if decision.expired.contains(&position) {
-                batch.expired.push(job);
+        let mut batch = Batch::default();
+        let mut run: Vec<Option<Job>> = (0..decision.run.len()).map(|_| None).collect();
+        for (position, place) in gone.into_iter().rev() {
+            let Some(queued) = self.remove(position) else { continue };
+            match place {
+                Some(place) => run[place] = Some(queued.job),
+                None if queued.job.reply.is_closed() => {}
+                None => batch.expired.push(queued.job),
             }
         }
-        batch.run.reverse();
+        batch.run = run.into_iter().flatten().collect();
         batch
+    }
+
+    fn remove(&mut self, position: usize) -> Option<Queued> {
+        let queued = self.jobs.remove(position)?;
+        self.flows.waiting(queued.flow).remove(queued.job.work.extents.rows, queued.job.work.cells());
+        Some(queued)
+    }
+
+    fn forget_abandoned(&mut self) {
+        for position in (0..self.jobs.len()).rev() {
+            if self.jobs[position].job.reply.is_closed() {
+                self.remove(position);
+            }
+        }
     }
 }
 
-impl Job {
+impl Queued {
     fn pending(&self) -> Pending {
-        Pending { arrived: self.arrived, deadline: self.deadline, abandoned: self.reply.is_closed() }
+        let Job { work, arrived, deadline, priority, reply } = &self.job;
+        Pending {
+            arrived: *arrived,
+            deadline: *deadline,
+            abandoned: reply.is_closed(),
+            rows: work.extents.rows,
+            length: work.extents.length,
+            kind: work.kind,
+            flow: self.flow,
+            priority: *priority,
+        }
     }
 }

@@ -1,60 +1,167 @@
-//! The thread that owns an executor: takes batches from the queue, runs them, answers the callers.
+//! The executors of a model and the threads that run them: takes batches from the queue, runs them, answers the callers.
+//! A short run may borrow an idle executor on its caller's own thread.
 
 use std::any::Any;
 use std::convert::Infallible;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, Mutex, PoisonError, TryLockError, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
-use headland_nn_core::{Executor, NnError};
+use headland_nn_core::{Executor, NamedTensor, NnError, OutputSelection, Padding};
 
-use crate::queue::{Done, Job, Queue};
+use crate::assemble::{Extents, Layout};
+use crate::queue::{Batch, Done, Job, Queue, Work};
 use crate::stats::ModelStats;
 
 /// Held by every thread of a model to its end: nothing is ever sent, and the receiver sees when the last one is gone. With
 /// it, what the model's owner wants held for as long.
 pub(crate) type Alive = (mpsc::Sender<Infallible>, Option<Arc<dyn Any + Send + Sync>>);
 
-/// Starts the thread `name`; it ends when the queue is closed and empty, and drops `alive` after the executor.
-pub(crate) fn spawn(
-    name: &Arc<str>,
-    executor: Box<dyn Executor>,
-    queue: Arc<Queue>,
-    stats: Arc<ModelStats>,
-    alive: Alive,
-) -> std::io::Result<JoinHandle<()>> {
-    let model = name.clone();
-    // Linux shows 15 bytes of a thread's name: the model's is worth more than a prefix.
-    thread::Builder::new().name(model.to_string()).spawn(move || {
-        serve(&model, executor, &queue, &stats);
-        drop(alive);
-    })
+/// What the threads of a model, and callers that run inline, share.
+pub(crate) struct Shared {
+    pub model: Arc<str>,
+    pub queue: Queue,
+    pub stats: ModelStats,
+    /// How requests share a run, where they do.
+    pub layout: Option<Layout>,
+    /// Each thread's executor; gone when the thread is.
+    executors: Vec<Mutex<Option<Box<dyn Executor>>>>,
 }
 
-fn serve(model: &Arc<str>, mut executor: Box<dyn Executor>, queue: &Queue, stats: &ModelStats) {
-    while let Some(batch) = queue.next_batch() {
+impl Shared {
+    pub fn new(model: Arc<str>, queue: Queue, layout: Option<Layout>, executors: Vec<Box<dyn Executor>>) -> Self {
+        let executors = executors.into_iter().map(|executor| Mutex::new(Some(executor))).collect();
+        Shared { model, queue, stats: ModelStats::default(), layout, executors }
+    }
+
+    pub fn executors(&self) -> usize {
+        self.executors.len()
+    }
+
+    /// Starts the thread of the executor at `slot`; it ends when the queue is closed and empty, and drops `alive` after the
+    /// executor.
+    pub fn spawn(self: &Arc<Self>, slot: usize, alive: Alive) -> std::io::Result<JoinHandle<()>> {
+        let shared = self.clone();
+        // Linux shows 15 bytes of a thread's name: the model's is worth more than a prefix.
+        thread::Builder::new().name(self.model.to_string()).spawn(move || {
+            while let Some(batch) = shared.queue.next_batch(slot) {
+                shared.serve(slot, batch);
+            }
+            // Waits for a caller that still runs on it.
+            if let Some(executor) = shared.executors.get(slot) {
+                drop(executor.lock().unwrap_or_else(PoisonError::into_inner).take());
+            }
+            drop(alive);
+        })
+    }
+
+    /// Runs `work` on the calling thread, if it is short and an executor is idle.
+    pub fn run_inline(&self, work: &Work) -> Option<Result<Done, NnError>> {
+        if !self.queue.may_run_inline(work) {
+            return None;
+        }
+        for (slot, executor) in self.executors.iter().enumerate() {
+            let mut executor = match executor.try_lock() {
+                Ok(executor) => executor,
+                Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+                Err(TryLockError::WouldBlock) => continue,
+            };
+            let Some(executor) = executor.as_deref_mut() else { continue };
+            let started = Instant::now();
+            let result = self.run(executor, &work.inputs, &work.wanted);
+            let ended = Instant::now();
+            self.stats.executed(1, work.extents.rows, ended - started);
+            self.queue.ran(slot, work.cells(), ended - started);
+            return Some(result.map(|outputs| Done { outputs, started, ended }));
+        }
+        None
+    }
+
+    fn serve(&self, slot: usize, batch: Batch) {
         for job in batch.expired {
             // A caller that has gone meanwhile is no loss.
-            let _ = job.reply.send(Err(NnError::DeadlineExceeded { model: model.clone() }));
+            let _ = job.reply.send(Err(NnError::DeadlineExceeded { model: self.model.clone() }));
         }
-        for job in batch.run {
-            run_one(model, executor.as_mut(), job, stats);
+        let jobs = batch.run;
+        let Some(executor) = self.executors.get(slot).filter(|_| !jobs.is_empty()) else {
+            return self.queue.idle(slot);
+        };
+        let mut executor = executor.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(executor) = executor.as_deref_mut() else { return };
+        match jobs.len() {
+            1 => jobs.into_iter().for_each(|job| self.run_alone(slot, executor, job)),
+            _ => self.run_together(slot, executor, jobs),
         }
     }
-}
 
-fn run_one(model: &str, executor: &mut dyn Executor, job: Job, stats: &ModelStats) {
-    let started = Instant::now();
-    let result = catch_unwind(AssertUnwindSafe(|| executor.run(&job.inputs, &job.wanted)));
-    let ended = Instant::now();
-    stats.executed(ended - started);
-    let result = match result {
-        Ok(result) => result.map(|outputs| Done { outputs, started, ended }),
-        Err(_) => {
-            tracing::error!(model, "the backend panicked; the request fails, the model stays loaded");
-            Err(NnError::runtime("the backend panicked"))
+    fn run_alone(&self, slot: usize, executor: &mut dyn Executor, job: Job) {
+        let started = Instant::now();
+        let result = self.run(executor, &job.work.inputs, &job.work.wanted);
+        let ended = Instant::now();
+        self.stats.executed(1, job.work.extents.rows, ended - started);
+        self.queue.ran(slot, job.work.cells(), ended - started);
+        let _ = job.reply.send(result.map(|outputs| Done { outputs, started, ended }));
+    }
+
+    /// One run for all. When it fails, each runs alone: what is wrong with one request is no other's concern.
+    fn run_together(&self, slot: usize, executor: &mut dyn Executor, jobs: Vec<Job>) {
+        let extents: Vec<Extents> = jobs.iter().map(|job| job.work.extents).collect();
+        let started = Instant::now();
+        let outputs = self.join_and_run(executor, &jobs, &extents);
+        let ended = Instant::now();
+        match outputs {
+            Ok(outputs) => {
+                let rows = extents.iter().map(|extents| extents.rows).sum();
+                let longest = extents.iter().map(|extents| extents.length).max().unwrap_or(1);
+                let cells: usize = jobs.iter().map(|job| job.work.cells()).sum();
+                self.stats.executed(jobs.len(), rows, ended - started);
+                self.stats.padded(cells, rows * longest - cells);
+                self.queue.ran(slot, self.cells_run(cells, rows * longest), ended - started);
+                for (job, outputs) in jobs.into_iter().zip(outputs) {
+                    let _ = job.reply.send(Ok(Done { outputs, started, ended }));
+                }
+            }
+            Err(error) => {
+                tracing::debug!(model = &*self.model, %error, requests = jobs.len(), "a batch failed; each runs alone");
+                for job in jobs.into_iter().filter(|job| !job.reply.is_closed()) {
+                    self.run_alone(slot, executor, job);
+                }
+            }
         }
-    };
-    let _ = job.reply.send(result);
+    }
+
+    fn cells_run(&self, cells: usize, padded: usize) -> usize {
+        match self.queue.policy().padding {
+            Padding::Computed => padded,
+            Padding::Skipped => cells,
+        }
+    }
+
+    fn join_and_run(
+        &self,
+        executor: &mut dyn Executor,
+        jobs: &[Job],
+        extents: &[Extents],
+    ) -> Result<Vec<Vec<NamedTensor>>, NnError> {
+        let layout = self.layout.as_ref().ok_or_else(|| NnError::runtime("the model does not batch"))?;
+        let requests: Vec<(&[NamedTensor], Extents)> =
+            jobs.iter().map(|job| (&*job.work.inputs, job.work.extents)).collect();
+        let inputs = layout.join(&requests)?;
+        let wanted = jobs.first().map(|job| job.work.wanted.clone()).unwrap_or_default();
+        let outputs = self.run(executor, &inputs, &wanted)?;
+        layout.part(&outputs, extents)
+    }
+
+    fn run(
+        &self,
+        executor: &mut dyn Executor,
+        inputs: &[NamedTensor],
+        wanted: &OutputSelection,
+    ) -> Result<Vec<NamedTensor>, NnError> {
+        catch_unwind(AssertUnwindSafe(|| executor.run(inputs, wanted))).unwrap_or_else(|_| {
+            tracing::error!(model = &*self.model, "the backend panicked; the request fails, the model stays loaded");
+            Err(NnError::runtime("the backend panicked"))
+        })
+    }
 }

@@ -1,6 +1,7 @@
 //! What can go wrong below the gateway. `Clone`, so that one failure can answer every caller of a batch.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::TensorError;
 
@@ -18,13 +19,15 @@ pub enum NnError {
     /// The request asks for more than the model can do at once (sequence length, batch, memory).
     #[error("{0}")]
     TooLarge(Arc<str>),
-    /// The model's queue is full.
-    #[error("the queue of model `{model}` is full ({queue_max} waiting); try again shortly")]
+    /// The model has more to do than it gets done.
+    #[error("model `{model}` is busy: {reason}; try again in {} s", seconds_up(retry_after))]
     Overloaded {
         /// Name of the model.
         model: Arc<str>,
-        /// The queue's limit, in requests.
-        queue_max: usize,
+        /// What there is too much of.
+        reason: Busy,
+        /// When it is worth trying again.
+        retry_after: Duration,
     },
     /// The caller's deadline passed before the result was there.
     #[error("the deadline passed before model `{model}` answered")]
@@ -47,6 +50,28 @@ pub enum NnError {
     /// The backend failed.
     #[error("{0}")]
     Runtime(Arc<str>),
+}
+
+/// Why a model takes no request now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Busy {
+    /// As many wait as may.
+    #[error("its queue is full ({queue_max} waiting)")]
+    QueueFull {
+        /// The queue's limit, in requests.
+        queue_max: usize,
+    },
+    /// An answer would come after the request's deadline.
+    #[error("a request would wait {wait_ms} ms, and be answered after its deadline")]
+    WouldBeLate {
+        /// How long it would wait, in milliseconds.
+        wait_ms: u64,
+    },
+}
+
+/// Whole seconds, at least one: what `Retry-After` can say.
+pub fn seconds_up(duration: &Duration) -> u64 {
+    duration.as_secs_f64().ceil().max(1.0) as u64
 }
 
 impl NnError {

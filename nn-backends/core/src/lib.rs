@@ -16,7 +16,7 @@ mod tensor;
 pub use batching::{BatchAxes, Batching, InputAxes, OutputAxes, Padding};
 pub use device::{Device, ParseDeviceError};
 pub use dtype::{DType, Element};
-pub use error::NnError;
+pub use error::{Busy, NnError, seconds_up};
 pub use executor::{Backend, Executor, LoadOptions, NamedTensor, OutputSelection, Precision};
 pub use files::ModelFiles;
 pub use signature::{Dim, Signature, TensorSpec};

@@ -1,10 +1,13 @@
 //! [`TextEncoder`]: a model's tokenizer with its settings, shared by all requests.
 
+use std::sync::Arc;
+
 use headland_nn_core::{ModelFiles, NnError, Tensor};
 use tokenizers::normalizers::{Lowercase, Sequence as Normalizers};
 use tokenizers::{Encoding, NormalizerWrapper, Tokenizer};
 
-use crate::encoded::{Encoded, Sequence, pad};
+use crate::cache::TokenCache;
+use crate::encoded::{Encoded, Sequence};
 use crate::library::{self, guarded};
 use crate::settings::Settings;
 use crate::special::Frame;
@@ -37,6 +40,7 @@ pub struct TextEncoder {
     max_sequence_length: usize,
     prompt: String,
     described: String,
+    seen: TokenCache,
 }
 
 impl TextEncoder {
@@ -78,6 +82,7 @@ impl TextEncoder {
             tokenizer,
             frame,
             described,
+            seen: TokenCache::new(),
         }))
     }
 
@@ -86,15 +91,16 @@ impl TextEncoder {
         self.max_sequence_length
     }
 
-    /// Tokenises `texts`; longer ones are cut to [`Self::max_sequence_length`] and listed in [`Encoded::truncated`].
+    /// Tokenises `texts`; longer ones are cut to [`Self::max_sequence_length`] and listed by [`Encoded::truncated`].
     ///
     /// # Errors
     /// [`NnError::InvalidInput`] for no text, [`NnError::TooLarge`] beyond [`crate::MAX_TEXTS`] or
-    /// [`crate::MAX_PADDED_TOKENS`].
+    /// [`crate::MAX_TOKENS`].
     pub fn encode(&self, texts: &[&str]) -> Result<Encoded, NnError> {
         text_tensor::check_count(texts.len())?;
-        let sequences = texts.iter().map(|text| self.sequence(text)).collect::<Result<Vec<_>, _>>()?;
-        pad(&sequences, self.pad_id)
+        let sequence = |text: &&str| self.seen.get_or_make(text, || self.sequence(text));
+        let sequences = texts.iter().map(sequence).collect::<Result<Vec<_>, _>>()?;
+        Encoded::new(sequences, self.pad_id)
     }
 
     /// Tokenises the texts of a `text` tensor: BYTES `[n]` (also `[n,1]`, `[1,n]` and a scalar), U8 `[length]` for one
@@ -125,8 +131,8 @@ impl TextEncoder {
                 )));
             }
         }
-        let frame = |ids: &Vec<u32>| self.frame.put_around(self.frame.strip(ids), self.content_max());
-        pad(&ids.iter().map(frame).collect::<Vec<_>>(), self.pad_id)
+        let frame = |ids: &Vec<u32>| Arc::new(self.frame.put_around(self.frame.strip(ids), self.content_max()));
+        Encoded::new(ids.iter().map(frame).collect(), self.pad_id)
     }
 
     fn content_max(&self) -> usize {

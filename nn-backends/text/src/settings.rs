@@ -4,7 +4,7 @@ use headland_nn_core::{ModelFiles, NnError};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use crate::MAX_PADDED_TOKENS;
+use crate::MAX_TOKENS;
 
 /// Longest sequence where no file names one: BERT's.
 const DEFAULT_MAX_SEQUENCE_LENGTH: usize = 512;
@@ -119,7 +119,7 @@ fn max_sequence_length(module: &ModuleFile, tokenizer: &TokenizerFile, model: &M
     let positions = model.max_position_embeddings.map(|positions| positions.saturating_sub(unusable));
     // `as` saturates, and a length that no request can have is no limit at all.
     let stated = module.max_seq_length.or(tokenizer.model_max_length.map(|length| length as usize));
-    let lengths = stated.into_iter().chain(positions).filter(|&length| length <= MAX_PADDED_TOKENS);
+    let lengths = stated.into_iter().chain(positions).filter(|&length| length <= MAX_TOKENS);
     lengths.min().unwrap_or(DEFAULT_MAX_SEQUENCE_LENGTH)
 }
 

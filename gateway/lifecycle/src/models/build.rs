@@ -3,20 +3,25 @@
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
-use headland_batcher::{Model, ModelInfo, ModelOptions};
-use headland_nn_core::{Backend, Device, LoadOptions, ModelFiles, NnError, Precision};
+use headland_batcher::{BatchOptions, DEFAULT_QUEUE_MAX, Model, ModelInfo, ModelOptions};
+use headland_nn_core::{Backend, Device, Executor, LoadOptions, ModelFiles, NnError, Precision};
+use headland_package::serving::BackendChoice;
 use headland_package::{Format, ModelName, ModelPackage, ModelVersion, PackageError, Sha256Digest};
 use headland_text::TextEncoder;
 
 use crate::models::budget::Reservation;
+use crate::models::contest::{self, Contestant, Loss, Results};
 
 /// The backends there are. Opening one may fail when its library is not there, so it happens when a model needs it.
 pub trait Backends: Send + Sync {
-    /// The backend for `format`.
+    /// The backends that may run `format`, as far as `choice` leaves it open; at least one, the preferred one first.
     ///
     /// # Errors
-    /// When it cannot be opened; the message says what is missing and how to get it.
-    fn for_format(&self, format: &Format) -> Result<Arc<dyn Backend>, NnError>;
+    /// When the only one cannot be opened; the message says what is missing and how to get it.
+    fn candidates(&self, format: &Format, choice: BackendChoice) -> Result<Vec<Arc<dyn Backend>>, NnError>;
+
+    /// Where the results of contests between them are kept.
+    fn results(&self) -> &Results;
 }
 
 /// What whoever loads a model decides about it, over what its package says.
@@ -39,6 +44,17 @@ pub enum BuildError {
     /// A backend refuses them.
     #[error(transparent)]
     Backend(#[from] NnError),
+    /// What 8-bit weights lose is more than the package allows.
+    #[error(
+        "with 8-bit weights the least cosine to the full ones is {least:.4}, and the package asks for {min}; leave out \
+         `precision = \"int8\"`, or lower `precision_cosine_min`"
+    )]
+    TooLossy {
+        /// The least cosine measured.
+        least: f32,
+        /// The least that is allowed.
+        min: f32,
+    },
     /// The package asks for a device that is written wrong.
     #[error("its headland.model.toml asks for a device there cannot be")]
     Device(#[from] headland_nn_core::ParseDeviceError),
@@ -93,14 +109,77 @@ impl Plan {
         backends: &dyn Backends,
         reservation: Arc<Reservation>,
     ) -> Result<Model, BuildError> {
-        let backend = backends.for_format(&self.package.format)?;
-        let options = LoadOptions { device: self.device, instances: self.instances, precision: Precision::default() };
-        let executors = backend.load(&self.package.files, &options)?;
         let text = TextEncoder::open(&self.package.files)?;
+        let (Contestant { backend, executors }, loss) = self.load(backends, &digest, text.as_ref())?;
         let info = ModelInfo { name, version, digest, backend: backend.name() };
         reservation.correct(executors.iter().map(|executor| executor.memory_bytes()).sum());
-        let mut options = ModelOptions { held: Some(reservation), ..ModelOptions::default() };
-        options.queue_max = self.queue_max.unwrap_or(options.queue_max);
+        let batching = self.batching(executors.first().map(|executor| &**executor))?;
+        let options = ModelOptions {
+            queue_max: self.queue_max.unwrap_or(DEFAULT_QUEUE_MAX),
+            batching,
+            cache_bytes_max: self.package.cache_bytes_max,
+            remark: loss.map(|Loss { least, mean }| {
+                format!("cosine to full weights {mean:.4} on average, {least:.4} at least")
+            }),
+            held: Some(reservation),
+        };
         Ok(Model::start(info, executors, text, options)?)
+    }
+
+    /// The executors, by the backend that is quickest here, and what 8-bit weights lose where they were asked for.
+    fn load(
+        &self,
+        backends: &dyn Backends,
+        digest: &Sha256Digest,
+        text: Option<&TextEncoder>,
+    ) -> Result<(Contestant, Option<Loss>), BuildError> {
+        let (files, precision) = (&self.package.files, self.package.precision);
+        let options = LoadOptions { device: self.device, instances: self.instances, precision };
+        let mut candidates = backends.candidates(&self.package.format, self.package.backend)?;
+        let key = contest::key(digest, &options);
+        if let Some(winner) = backends.results().winner(&key, &candidates) {
+            candidates = vec![winner];
+        }
+        let mut chosen = match (&candidates[..], text) {
+            ([_, _, ..], Some(text)) => {
+                let chosen = contest::quickest(candidates, files, &options, text)?;
+                backends.results().keep(key, chosen.backend.name());
+                chosen
+            }
+            // Without texts there is nothing to measure with: the preferred one.
+            ([first, ..], _) => Contestant { executors: first.load(files, &options)?, backend: first.clone() },
+            ([], _) => return Err(NnError::bad_model("no backend runs models of this format").into()),
+        };
+        if precision == Precision::Full {
+            return Ok((chosen, None));
+        }
+        let (Some(text), Some(executor)) = (text, chosen.executors.first_mut()) else {
+            let problem =
+                "`precision = \"int8\"` needs a tokenizer.json: what 8-bit weights lose is measured with texts";
+            return Err(NnError::bad_model(problem).into());
+        };
+        let loss = contest::loss(&*chosen.backend, executor.as_mut(), files, &options, text)?;
+        let min = self.package.precision_cosine_min;
+        if loss.least < min {
+            return Err(BuildError::TooLossy { least: loss.least, min });
+        }
+        Ok((chosen, Some(loss)))
+    }
+
+    /// What the package says of batching, held against the graph.
+    fn batching(&self, executor: Option<&dyn Executor>) -> Result<BatchOptions, BuildError> {
+        let manifest = &self.package.batching;
+        let axes = match executor {
+            Some(executor) => manifest.axes(executor.signature()).map_err(NnError::bad_model)?,
+            None => None,
+        };
+        Ok(BatchOptions {
+            off: !manifest.enabled,
+            axes,
+            rows_max: manifest.max_rows,
+            cells_max: manifest.max_tokens,
+            preferred: manifest.preferred_rows.clone(),
+            delay_max: manifest.delay_max(),
+        })
     }
 }

@@ -215,7 +215,7 @@ async fn warm_up(model: &Model) {
         None => ones(model.signature()),
     };
     let Some(inputs) = inputs else { return };
-    let call = Call { inputs, deadline: Some(Instant::now() + WARM_UP_MAX), ..Call::default() };
+    let call = Call { inputs: inputs.into(), deadline: Some(Instant::now() + WARM_UP_MAX), ..Call::default() };
     match model.infer(call).await {
         Ok(_) | Err(NnError::InvalidInput(_)) => {}
         Err(error) => tracing::warn!(model = %model.info(), "the first run, to warm up, failed: {error}"),

@@ -16,6 +16,7 @@ use headland_nn_core::{
 };
 use headland_package::Format;
 use headland_package::oci::{self, Descriptor, MEDIA_TYPE_MANIFEST, PackedFile};
+use headland_package::serving::BackendChoice;
 use headland_registry::oci::{Content, Gatekeeper, ManifestPut, Refusal};
 use headland_registry::store::{Reference, Repository, StoreOptions};
 use headland_trust::SigningKey;
@@ -23,6 +24,7 @@ use headland_trust::contents::Files;
 use headland_trust::oms::{self, SignOptions};
 
 use super::*;
+use crate::models::contest::Results;
 use crate::{AppControl, AppParts, PolicyFile, PolicyGate};
 
 static OURS: LazyLock<String> = LazyLock::new(private_key);
@@ -84,11 +86,15 @@ struct Fixture {
     gate: PolicyGate,
 }
 
-struct OneBackend(Arc<Counting>);
+struct OneBackend(Arc<Counting>, Results);
 
 impl Backends for OneBackend {
-    fn for_format(&self, _: &Format) -> Result<Arc<dyn Backend>, NnError> {
-        Ok(self.0.clone())
+    fn candidates(&self, _: &Format, _: BackendChoice) -> Result<Vec<Arc<dyn Backend>>, NnError> {
+        Ok(vec![self.0.clone()])
+    }
+
+    fn results(&self) -> &Results {
+        &self.1
     }
 }
 
@@ -119,7 +125,7 @@ impl Fixture {
             store: store.clone(),
             policy: policy.watch(),
             table: table.clone(),
-            backends: Arc::new(OneBackend(backend.clone())),
+            backends: Arc::new(OneBackend(backend.clone(), Results::open(None))),
             budget: Budget::new([(Device::Cpu, memory)]),
             region: None,
         });
@@ -199,7 +205,7 @@ fn sign(graph: &[u8], signer: &str) -> Vec<u8> {
 
 async fn answers(model: &Model) -> bool {
     let tensor = Tensor::from_vec([1], vec![1.0f32]).unwrap();
-    model.infer(Call { inputs: vec![NamedTensor::new("x", tensor)], ..Call::default() }).await.is_ok()
+    model.infer(Call { inputs: vec![NamedTensor::new("x", tensor)].into(), ..Call::default() }).await.is_ok()
 }
 
 #[tokio::test]

@@ -48,6 +48,13 @@ struct LoadedModel {
     memory_bytes: u64,
     pending: usize,
     answered: u64,
+    /// Number of executors, and how they run, where that was a choice.
+    executors: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    runs: Option<String>,
+    batching: BatchingSummary,
+    /// Whether answers are remembered.
+    cache: bool,
     /// The longest text it takes whole, in tokens, if it takes text.
     tokens_max: Option<usize>,
     #[serde(flatten)]
@@ -63,8 +70,40 @@ impl LoadedModel {
             memory_bytes: model.memory_bytes(),
             pending: model.pending(),
             answered: model.stats().success(),
+            executors: model.executors(),
+            runs: model.described().map(str::to_owned),
+            batching: BatchingSummary::of(model),
+            cache: model.remembers(),
             tokens_max: model.text().map(headland_text::TextEncoder::max_sequence_length),
             tensors: tensors(model),
+        }
+    }
+}
+
+/// How requests share a run, or why they do not.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum BatchingSummary {
+    On {
+        rows_max: usize,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        tokens_max: Option<usize>,
+        delay_us_max: u64,
+    },
+    Off {
+        off_because: String,
+    },
+}
+
+impl BatchingSummary {
+    fn of(model: &Model) -> Self {
+        match model.policy() {
+            Some(policy) => BatchingSummary::On {
+                rows_max: policy.rows_max,
+                tokens_max: (policy.cells_max < usize::MAX).then_some(policy.cells_max),
+                delay_us_max: u64::try_from(policy.delay_max.as_micros()).unwrap_or(u64::MAX),
+            },
+            None => BatchingSummary::Off { off_because: model.runs_alone().unwrap_or_default().to_owned() },
         }
     }
 }

@@ -61,8 +61,8 @@ pub(crate) fn render(error: &ApiError, shape: Shape, request_id: &str) -> Respon
     let mut response = Response::new(Body::from(body.to_string()));
     *response.status_mut() = row.status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
-    if let Some(seconds) = row.retry_after_s {
-        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(u16::from(seconds)));
+    if let Some(seconds) = error.retry_after_s.or(row.retry_after_s.map(u64::from)) {
+        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
     }
     response
 }

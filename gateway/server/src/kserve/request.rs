@@ -20,6 +20,8 @@ pub struct InferRequest {
     pub id: Option<String>,
     /// How long the client waits.
     pub timeout: Option<Duration>,
+    /// Which of the waiting requests runs first: the lower the sooner, 0 by default.
+    pub priority: u8,
     /// The input tensors, in the request's order.
     pub inputs: Vec<NamedTensor>,
     /// The outputs it asks for; all of them when there are none.
@@ -92,6 +94,7 @@ pub fn parse_infer(json_bytes: Option<usize>, body: &Bytes) -> Result<InferReque
     let outputs = raw.outputs.into_iter().map(RawOutput::resolve).collect::<Result<_, _>>()?;
     Ok(InferRequest {
         id: raw.id,
+        priority: u8::try_from(raw.parameters.priority).unwrap_or(u8::MAX),
         timeout: raw.parameters.timeout.filter(|&us| us > 0).map(Duration::from_micros),
         inputs,
         outputs,
@@ -134,6 +137,8 @@ struct RequestParameters {
     binary_data_output: bool,
     /// Microseconds.
     timeout: Option<u64>,
+    #[serde(default)]
+    priority: u64,
 }
 
 #[derive(Deserialize)]

@@ -201,7 +201,7 @@ async fn failures_below_have_their_statuses_and_keep_their_secrets() {
     for (error, body, status, expected) in [
         (Some(NnError::runtime("/srv/secret")), body, 500, "the gateway's log has the cause (request id "),
         (Some(NnError::TooLarge("a batch of 9; at most 8".into())), body, 400, "a batch of 9; at most 8"),
-        (None, body, 503, "the queue of model `bad` is full (0 waiting)"),
+        (None, body, 503, "model `bad` is busy: its queue is full (0 waiting); try again in 1 s"),
         (Some(NnError::runtime("late")), &timeout, 504, "the deadline passed before model `bad` answered"),
     ] {
         let seen = post(&plane([failing("bad:1", error)]), "/v2/models/bad/infer", body.to_owned()).await;

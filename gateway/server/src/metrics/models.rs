@@ -1,7 +1,7 @@
 //! What the models have done, read from their own counters.
 
-use headland_batcher::{Failure, Model, ModelStats};
-use prometheus::proto::MetricFamily;
+use headland_batcher::{Failure, Histogram, Model, ModelStats};
+use prometheus::proto::{self, MetricFamily};
 
 use super::{Counter, Gauge};
 use crate::gateway::Gateway;
@@ -38,6 +38,27 @@ const DURATIONS: [Duration; 5] = [
     ),
 ];
 
+/// Plain counts.
+const COUNTS: [(&str, &str, fn(&ModelStats) -> u64); 5] = [
+    ("headland_inference_rows_total", "Rows of all batches", ModelStats::rows),
+    (
+        "headland_inference_batch_cells_total",
+        "Cells (tokens, or rows without a length) of batches of several requests, padding not counted",
+        ModelStats::cells,
+    ),
+    (
+        "headland_inference_batch_padding_cells_total",
+        "Cells that filled shorter requests up to the longest of their batch",
+        ModelStats::padding,
+    ),
+    ("headland_inference_cache_hits_total", "Requests answered from the response cache", ModelStats::cache_hits),
+    (
+        "headland_inference_cache_misses_total",
+        "Requests the response cache had no answer for",
+        ModelStats::cache_misses,
+    ),
+];
+
 pub(super) fn families(gateway: &Gateway) -> Vec<MetricFamily> {
     let models = gateway.models().all();
     let labels = |model: &Model| [model.info().name.to_string(), model.info().version.to_string()];
@@ -62,6 +83,18 @@ pub(super) fn families(gateway: &Gateway) -> Vec<MetricFamily> {
     families.extend(counter("headland_inference_exec_total", "Batches the model's executors have run", &|model| {
         model.stats().executions() as f64
     }));
+    for (name, help, read) in COUNTS {
+        families.extend(counter(name, help, &|model| read(model.stats()) as f64));
+    }
+    families.push(histogram("headland_inference_batch_requests", "Requests in each batch", &models, |stats| {
+        (stats.batch_requests(), stats.batched_requests() as f64)
+    }));
+    families.push(histogram(
+        "headland_inference_queue_delay_seconds",
+        "Time in the model's queue, of each successful request",
+        &models,
+        |stats| (stats.queue_delay(), stats.queue_us() as f64 / 1e6),
+    ));
     for (name, help, read_us) in DURATIONS {
         families.extend(counter(name, help, &|model| read_us(model.stats()) as f64 / 1e6));
     }
@@ -85,6 +118,45 @@ fn failures(models: &[std::sync::Arc<Model>]) -> Vec<MetricFamily> {
         }
     }
     counter.families()
+}
+
+/// A histogram that a model's counters keep; `read` gives it and the sum of its values.
+fn histogram(
+    name: &str,
+    help: &str,
+    models: &[std::sync::Arc<Model>],
+    read: fn(&ModelStats) -> (&Histogram, f64),
+) -> MetricFamily {
+    let metric = |model: &std::sync::Arc<Model>| {
+        let (values, sum) = read(model.stats());
+        let mut histogram = proto::Histogram::default();
+        let bucket = |(bound, count)| {
+            let mut bucket = proto::Bucket::default();
+            bucket.set_upper_bound(bound);
+            bucket.set_cumulative_count(count);
+            bucket
+        };
+        histogram.set_bucket(values.cumulative().map(bucket).collect());
+        histogram.set_sample_count(values.count());
+        histogram.set_sample_sum(sum);
+        let label = |name: &str, value: &str| {
+            let mut label = proto::LabelPair::default();
+            label.set_name(name.to_owned());
+            label.set_value(value.to_owned());
+            label
+        };
+        let mut metric = proto::Metric::default();
+        let info = model.info();
+        metric.set_label(vec![label("model", info.name.as_str()), label("version", info.version.as_str())]);
+        metric.set_histogram(histogram);
+        metric
+    };
+    let mut family = MetricFamily::default();
+    family.set_name(name.to_owned());
+    family.set_help(help.to_owned());
+    family.set_field_type(proto::MetricType::HISTOGRAM);
+    family.set_metric(models.iter().map(metric).collect());
+    family
 }
 
 fn info(models: &[std::sync::Arc<Model>]) -> Vec<MetricFamily> {

@@ -8,7 +8,7 @@ use axum::extract::State;
 use axum::response::Response;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use headland_batcher::{Call, Model};
+use headland_batcher::{Call, Inputs, Model};
 use headland_nn_core::{DType, Dim, NamedTensor, NnError, Tensor, TensorSpec};
 use headland_text::{TEXT_INPUT, TextEncoder};
 use http::Request;
@@ -19,7 +19,7 @@ use super::input::{self, EmbeddingsRequest, EncodingFormat, Input};
 use crate::errors::{ApiError, Reason};
 use crate::gateway::Gateway;
 use crate::observe::Served;
-use crate::{body, lookup, offload, truncation};
+use crate::{body, cached, lookup, offload, truncation};
 
 /// The output that holds one vector per text.
 const EMBEDDING: &str = "sentence_embedding";
@@ -35,13 +35,11 @@ pub(super) async fn create(State(gateway): State<Arc<Gateway>>, request: Request
     let embedder = Embedder::of(&model).ok_or_else(|| no_embedder(&gateway, &model))?;
     embedder.check_dimensions(dimensions)?;
     let texts = input.len();
-    let Prepared { inputs, usage } = embedder.prepare(input)?;
-    let answer = model.infer(Call { inputs, wanted: model.select([EMBEDDING])?, deadline: Some(deadline) }).await?;
-    let (tokens, truncated) = match (usage, &answer.text) {
-        (Some((tokens, truncated)), _) => (tokens, truncated),
-        (None, Some(usage)) => (usage.tokens, usage.truncated.len()),
-        (None, None) => (0, 0),
-    };
+    let inputs = embedder.prepare(input)?;
+    let wanted = model.select([EMBEDDING])?;
+    let call = Call { inputs, wanted, deadline: Some(deadline), ..Call::default() };
+    let answer = model.infer(call).await?;
+    let (tokens, truncated) = answer.text.as_ref().map_or((0, 0), |usage| (usage.tokens, usage.truncated.len()));
     let max_sequence_length = embedder.encoder.max_sequence_length();
     let vectors = vectors(&answer.outputs, texts)?;
     let served = Served::Model(model.info().name.to_arc());
@@ -49,6 +47,7 @@ pub(super) async fn create(State(gateway): State<Arc<Gateway>>, request: Request
     let write = move || write(&model, &vectors, encoding_format, tokens);
     let mut response = offload::run(&gateway, deadline, bytes, write).await??;
     truncation::set(response.headers_mut(), truncation::describe(truncated, texts, max_sequence_length));
+    cached::set(response.headers_mut(), answer.cache);
     response.extensions_mut().insert(served);
     Ok(response)
 }
@@ -58,12 +57,6 @@ struct Embedder<'m> {
     model: &'m Model,
     encoder: &'m TextEncoder,
     output: &'m TensorSpec,
-}
-
-/// Input tensors, and for token lists how many tokens they came to and how many of them were cut.
-struct Prepared {
-    inputs: Vec<NamedTensor>,
-    usage: Option<(usize, usize)>,
 }
 
 impl<'m> Embedder<'m> {
@@ -87,15 +80,11 @@ impl<'m> Embedder<'m> {
         }
     }
 
-    fn prepare(&self, input: Input) -> Result<Prepared, NnError> {
-        match input {
-            Input::Texts(texts) => Ok(Prepared { inputs: vec![NamedTensor::new(TEXT_INPUT, texts)], usage: None }),
-            Input::Tokens(lists) => {
-                let encoded = self.encoder.from_token_ids(&lists)?;
-                let usage = Some((encoded.tokens, encoded.truncated.len()));
-                Ok(Prepared { inputs: encoded.into_inputs(self.model.signature()), usage })
-            }
-        }
+    fn prepare(&self, input: Input) -> Result<Inputs, NnError> {
+        Ok(match input {
+            Input::Texts(texts) => vec![NamedTensor::new(TEXT_INPUT, texts)].into(),
+            Input::Tokens(lists) => self.encoder.from_token_ids(&lists)?.into(),
+        })
     }
 }
 

@@ -38,9 +38,9 @@ fn embeddings_agree_with_sentence_transformers_alone_and_batched() {
     let goldens = goldens();
     let signature = executor.signature().clone();
     let texts: Vec<&str> = goldens.iter().map(|golden| &*golden.sentence).collect();
-    let batched = sentences(&mut *executor, &encoder.encode(&texts).unwrap().into_inputs(&signature));
+    let batched = sentences(&mut *executor, &encoder.encode(&texts).unwrap().inputs(&signature).unwrap());
     for (golden, batched) in goldens.iter().zip(&batched) {
-        let inputs = encoder.encode(&[&golden.sentence]).unwrap().into_inputs(&signature);
+        let inputs = encoder.encode(&[&golden.sentence]).unwrap().inputs(&signature).unwrap();
         let single = &sentences(&mut *executor, &inputs)[0];
         let (cosine, apart) = (cosine(single, &golden.embedding), difference(single, &golden.embedding));
         eprintln!("cosine {cosine:.9}, golden - single {apart:.1e}");
@@ -76,7 +76,7 @@ fn text_and_own_tokens_agree() {
     let mut executor = load(&dir).unwrap();
     let encoder = TextEncoder::open(&folder::open(&dir).unwrap()).unwrap().unwrap();
     for golden in goldens() {
-        let text = encoder.encode(&[&golden.sentence]).unwrap().into_inputs(executor.signature());
+        let text = encoder.encode(&[&golden.sentence]).unwrap().inputs(executor.signature()).unwrap();
         let own = [input("input_ids", [1, golden.input_ids.len()], &golden.input_ids)];
         assert_eq!(sentences(&mut *executor, &text), sentences(&mut *executor, &own), "{:?}", golden.sentence);
     }

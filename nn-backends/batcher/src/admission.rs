@@ -1,0 +1,131 @@
+//! Whether a request is let into the queue, by how long it would wait there. Pure.
+//!
+//! There is one queue in front of executors whose cost is measured, so the wait can be computed: what waits already, over
+//! what the executors get done. CoDel and gradient limits infer from delays that have happened what is known here before
+//! they do, and refuse only when they have: a burst past the capacity would wait first and be told late. A request that
+//! would be answered after its deadline is refused at once, in microseconds, and told when to come back.
+//!
+//! The wait is that of the request's own flow: the flood of one app keeps no other out.
+
+use std::time::Duration;
+
+use crate::policy::{Estimate, Policy};
+
+/// The longest a request without a deadline may have to wait in the queue.
+pub const QUEUE_DELAY_MAX: Duration = Duration::from_secs(10);
+
+/// The share of the time until its deadline that a request's predicted answer may take. Predictions err; whoever is let in
+/// is to be answered in time.
+const TIME_SHARE: f64 = 0.8;
+
+/// What stands before a new request.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Backlog {
+    /// Waiting rows and cells, of all flows.
+    pub rows: usize,
+    pub cells: usize,
+    /// Waiting requests.
+    pub requests: usize,
+    /// Those of the request's own flow.
+    pub own_rows: usize,
+    pub own_cells: usize,
+    pub own_requests: usize,
+    /// The own flow's weight over those of all flows that want something, itself included.
+    pub share: f64,
+    /// Time that the runs under way still take, all together.
+    pub running: Duration,
+    /// Executors.
+    pub executors: usize,
+    /// Executors with nothing to do.
+    pub idle: usize,
+}
+
+/// The time a new request of `cells` would wait, when it cannot be answered within `left`.
+///
+/// # Errors
+/// That time.
+pub(crate) fn admit(
+    backlog: &Backlog,
+    cells: usize,
+    left: Option<Duration>,
+    policy: &Policy,
+    cost: Option<Estimate>,
+) -> Result<(), Duration> {
+    // Whoever finds an idle executor is let in whatever the estimate: or a wrong one would never be corrected.
+    let Some(cost) = cost.filter(|_| backlog.requests > 0 || backlog.idle == 0) else { return Ok(()) };
+    let wait = wait(backlog, policy, cost);
+    let left = left.unwrap_or(QUEUE_DELAY_MAX);
+    match (wait + cost.run(cells)).as_secs_f64() <= left.as_secs_f64() * TIME_SHARE {
+        true => Ok(()),
+        false => Err(wait),
+    }
+}
+
+fn wait(backlog: &Backlog, policy: &Policy, cost: Estimate) -> Duration {
+    let work = |rows: usize, cells: usize, requests: usize| {
+        // A request that cannot share a run, or is a batch by itself, is one run.
+        let runs = if policy.shares() { rows.div_ceil(policy.rows_max).min(requests) } else { requests };
+        cost.fixed.as_secs_f64() * runs as f64 + cost.cells(cells).as_secs_f64()
+    };
+    let all = work(backlog.rows, backlog.cells, backlog.requests);
+    let own = work(backlog.own_rows, backlog.own_cells, backlog.own_requests) / backlog.share.clamp(0.001, 1.0);
+    let seconds = (all.min(own) + backlog.running.as_secs_f64()) / backlog.executors.max(1) as f64;
+    Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+    const COST: Option<Estimate> = Some(Estimate { fixed: Duration::from_millis(2), cell_us: 1000.0 });
+
+    fn batched() -> Policy {
+        Policy { rows_max: 8, ..Policy::single() }
+    }
+
+    fn backlog(rows: usize) -> Backlog {
+        Backlog {
+            rows,
+            cells: rows,
+            requests: rows,
+            own_rows: rows,
+            own_cells: rows,
+            own_requests: rows,
+            share: 1.0,
+            executors: 1,
+            ..Backlog::default()
+        }
+    }
+
+    #[test]
+    fn a_wait_past_the_deadline_is_refused_and_told() {
+        // 16 rows: two runs of 2 ms and 16 ms for the rows; its own run takes 3 ms.
+        assert_eq!(admit(&backlog(16), 1, Some(30 * MS), &batched(), COST), Ok(()));
+        assert_eq!(admit(&backlog(16), 1, Some(25 * MS), &batched(), COST), Err(20 * MS));
+        assert_eq!(admit(&backlog(16), 1, Some(30 * MS), &Policy::single(), COST), Err(48 * MS));
+        let halved = Backlog { executors: 2, ..backlog(16) };
+        assert_eq!(admit(&halved, 1, Some(20 * MS), &batched(), COST), Ok(()));
+    }
+
+    #[test]
+    fn without_a_deadline_the_queues_own_limit_counts() {
+        assert_eq!(admit(&backlog(5_000), 1, None, &batched(), COST), Ok(()));
+        assert!(admit(&backlog(10_000), 1, None, &batched(), COST).is_err());
+    }
+
+    #[test]
+    fn an_idle_executor_and_an_unknown_cost_let_everybody_in() {
+        let idle = Backlog { idle: 1, ..backlog(0) };
+        assert_eq!(admit(&idle, 1_000_000, Some(MS), &batched(), COST), Ok(()));
+        assert_eq!(admit(&backlog(16), 1, Some(MS), &batched(), None), Ok(()));
+    }
+
+    #[test]
+    fn a_flood_of_others_does_not_keep_a_flow_out() {
+        let flooded = Backlog { own_rows: 1, own_cells: 1, own_requests: 1, share: 0.5, ..backlog(1_000) };
+        assert_eq!(admit(&flooded, 1, Some(20 * MS), &batched(), COST), Ok(()));
+        let own = Backlog { share: 0.5, ..backlog(1_000) };
+        assert!(admit(&own, 1, Some(20 * MS), &batched(), COST).is_err());
+    }
+}
