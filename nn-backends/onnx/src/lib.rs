@@ -4,14 +4,24 @@
 //! `load` turns an ONNX file into an executor, and the executor's thread runs it. Tensors go in without a copy where
 //! their bytes are aligned, and come out as views of what ONNX Runtime allocated.
 //!
-//! `search` decides where the library is looked for, `runtime` opens it, `load` makes sessions, `weights` says what
-//! files and memory a graph needs, `signature` and `value` translate, `executor` runs.
+//! `search` decides where the library is looked for and `runtime` opens it. `load` makes sessions, which `layout` gives
+//! threads and executors by measurement; `session` lets executors share one. For graphs that come as files, `weights` says
+//! what files and memory they need, `axes` how requests may share a run, and `executor` runs them; `sample` makes an input
+//! to measure with. For text encoders that come as bare weights, `encoder` writes the graph, on `graph` and `proto`.
+//! `signature` and `value` translate.
 
+mod axes;
+mod encoder;
 mod executor;
 mod external;
+mod graph;
+mod layout;
 mod load;
+mod proto;
 mod runtime;
+mod sample;
 mod search;
+mod session;
 mod signature;
 mod value;
 mod weights;

@@ -2,16 +2,19 @@
 
 use std::num::NonZeroUsize;
 use std::path::Path;
+use std::sync::Arc;
 use std::thread::available_parallelism;
 
-use headland_nn_core::{Backend, Device, Executor, LoadOptions, ModelFiles, NnError};
+use bytes::Bytes;
+use headland_nn_core::{Backend, Device, Executor, LoadOptions, ModelFiles, NnError, Precision};
 use ort::ep;
 use ort::session::Session;
 use ort::session::builder::{AutoDevicePolicy, GraphOptimizationLevel, SessionBuilder};
 
-use crate::executor::OnnxExecutor;
+use crate::executor::{LoadedGraph, OnnxExecutor};
 use crate::runtime::Runtime;
-use crate::{LibrarySearch, OpenError, external, signature, weights};
+use crate::session::SharedSession;
+use crate::{LibrarySearch, OpenError, axes, encoder, external, layout, sample, signature, weights};
 
 /// The graph file where nothing else names one.
 const DEFAULT_GRAPH: &str = "model.onnx";
@@ -23,13 +26,40 @@ const NO_FOLDER: &str = "/dev/null/nothing-but-the-model";
 /// How sessions are made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct OnnxOptions {
-    /// Threads that share one operator's work on the processor, the executor's own included. `None` means as many as
-    /// the process may use. Where several executors of a model run side by side, fewer each is usually better: on short
-    /// inputs two executors of one thread beat one of two.
+    /// Threads that share one operator's work on the processor, the caller's own included. `None` leaves it to the
+    /// number of executors: together they take as many as the process may use.
     pub intra_threads: Option<NonZeroUsize>,
 }
 
-/// Loads ONNX graphs. Cheap to clone; all clones share one library and environment.
+/// What a session is made for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// To run for as long as the model is loaded: what takes time while loading and saves time while running is done.
+    Serve,
+    /// To run once.
+    RunOnce,
+}
+
+/// Why there is no session.
+pub(crate) enum SessionError {
+    /// Because of the device or the library.
+    Nn(NnError),
+    /// Because of the graph.
+    Graph(String),
+}
+
+impl SessionError {
+    /// The error where the graph was that of the file `described`.
+    pub fn of_model(self, described: &str) -> NnError {
+        match self {
+            SessionError::Nn(error) => error,
+            SessionError::Graph(cause) => NnError::bad_model(format!("{described}: {cause}")),
+        }
+    }
+}
+
+/// Loads ONNX graphs, and text encoders whose graph it writes itself. Cheap to clone; all clones share one library and
+/// environment.
 #[derive(Clone)]
 pub struct OnnxBackend {
     runtime: Runtime,
@@ -57,11 +87,38 @@ impl OnnxBackend {
         &self.runtime.path
     }
 
-    fn builder(&self, device: Device) -> Result<SessionBuilder, NnError> {
-        let threads = self.options.intra_threads.or_else(|| available_parallelism().ok()).map_or(1, NonZeroUsize::get);
+    pub(crate) fn options(&self) -> OnnxOptions {
+        self.options
+    }
+
+    /// Threads that the process may run at once.
+    pub(crate) fn cores(&self) -> usize {
+        available_parallelism().map_or(1, NonZeroUsize::get)
+    }
+
+    /// A session for the graph `model`, whose weights lie in `files` by the names it has for them.
+    pub(crate) fn session(
+        &self,
+        device: Device,
+        threads: usize,
+        purpose: Purpose,
+        model: &[u8],
+        files: &[(&str, &Bytes)],
+    ) -> Result<SharedSession, SessionError> {
+        let mut builder = self.builder(device, threads, purpose).map_err(SessionError::Nn)?;
+        let bad = |error: ort::Error| SessionError::Graph(error.message().to_owned());
+        for (location, bytes) in files {
+            external::add(&mut builder, location, bytes).map_err(bad)?;
+        }
+        let session = builder.commit_from_memory(model).map_err(bad)?;
+        let files = files.iter().map(|(_, bytes)| Bytes::clone(bytes)).collect();
+        SharedSession::new(session, files).map_err(bad)
+    }
+
+    fn builder(&self, device: Device, threads: usize, purpose: Purpose) -> Result<SessionBuilder, NnError> {
         let builder = Session::builder(&self.runtime.environment)
             .map_err(NnError::runtime)
-            .and_then(|builder| configure(builder, threads).map_err(NnError::runtime))?;
+            .and_then(|builder| configure(builder, threads, purpose).map_err(NnError::runtime))?;
         match device {
             Device::Cpu => Ok(builder),
             Device::Cuda(ordinal) => self.on_cuda(builder, ordinal),
@@ -89,9 +146,14 @@ impl OnnxBackend {
 
 /// The settings every session shares. Idle threads do not spin: on busy cores spinning halves the speed of everything.
 /// No device but the one that was asked for is chosen behind our back, and no file is opened but those handed over.
-fn configure(builder: SessionBuilder, threads: usize) -> ort::Result<SessionBuilder> {
+fn configure(builder: SessionBuilder, threads: usize, purpose: Purpose) -> ort::Result<SessionBuilder> {
+    let (level, prepacking) = match purpose {
+        Purpose::Serve => (GraphOptimizationLevel::Level3, true),
+        Purpose::RunOnce => (GraphOptimizationLevel::Level1, false),
+    };
     Ok(builder
-        .with_optimization_level(GraphOptimizationLevel::Level3)?
+        .with_optimization_level(level)?
+        .with_prepacking(prepacking)?
         .with_intra_threads(threads)?
         .with_inter_threads(1)?
         .with_intra_op_spinning(false)?
@@ -106,23 +168,40 @@ impl Backend for OnnxBackend {
     }
 
     fn load(&self, model: &ModelFiles, options: &LoadOptions) -> Result<Vec<Box<dyn Executor>>, NnError> {
-        let device = options.device;
+        if model.graph().is_none() && graph_file(model).is_err() && encoder::is_encoder(model) {
+            return encoder::load(self, model, options);
+        }
         let path = graph_file(model)?;
+        let described = model.describe(path);
+        let bad = |cause: &str| NnError::bad_model(format!("{described}: {cause}"));
+        if options.precision == Precision::Int8 {
+            return Err(bad(
+                "`precision = \"int8\"` is for text encoders in safetensors format; a graph has the numbers it was exported \
+                 with, so load it in full precision, or quantize it before it is packaged",
+            ));
+        }
         let graph = model.require(path)?;
         let external = weights::external(model, path)?;
-        let memory_bytes = graph.len() as u64 + external.iter().map(|file| file.used_bytes).sum::<u64>();
-        let bad = |cause: &str| NnError::bad_model(format!("{}: {cause}", model.describe(path)));
-        let load = |_| -> Result<Box<dyn Executor>, NnError> {
-            let mut builder = self.builder(device)?;
-            for file in &external {
-                external::add(&mut builder, &file.location, &file.bytes).map_err(|error| bad(error.message()))?;
-            }
-            let session = builder.commit_from_memory(graph).map_err(|error| bad(error.message()))?;
-            let signature = signature::of_session(&session).map_err(|cause| bad(&cause))?;
-            let external = external.iter().map(|file| file.bytes.clone()).collect();
-            Ok(Box::new(OnnxExecutor::new(session, signature, device, memory_bytes, external)))
+        let files: Vec<_> = external.iter().map(|file| (&*file.location, &file.bytes)).collect();
+        let make = |threads| {
+            self.session(options.device, threads, Purpose::Serve, graph, &files)
+                .map_err(|error| error.of_model(&described))
         };
-        (0..options.instances.map_or(1, NonZeroUsize::get)).map(load).collect()
+        let chosen = layout::choose(self, options, make, sample::run_zeros)?;
+        let signature = signature::of_session(chosen.session.session()).map_err(|cause| bad(&cause))?;
+        let memory_bytes = graph.len() as u64 + external.iter().map(|file| file.used_bytes).sum::<u64>();
+        let graph = Arc::new(LoadedGraph {
+            output_names: signature.outputs.iter().map(|output| output.name.as_str().into()).collect(),
+            batching: axes::of_signature(&signature),
+            signature,
+            device: options.device,
+            description: chosen.description,
+        });
+        let executor = |instance: usize| -> Box<dyn Executor> {
+            let bytes = if instance == 0 { memory_bytes } else { 0 };
+            Box::new(OnnxExecutor::new(chosen.session.clone(), graph.clone(), bytes))
+        };
+        Ok((0..chosen.instances).map(executor).collect())
     }
 }
 

@@ -51,6 +51,26 @@ pub(crate) fn dtype(ty: TensorElementType) -> Option<DType> {
     })
 }
 
+/// ONNX's name of our element type.
+pub(crate) fn element_type(dtype: DType) -> TensorElementType {
+    match dtype {
+        DType::Bool => TensorElementType::Bool,
+        DType::U8 => TensorElementType::Uint8,
+        DType::U16 => TensorElementType::Uint16,
+        DType::U32 => TensorElementType::Uint32,
+        DType::U64 => TensorElementType::Uint64,
+        DType::I8 => TensorElementType::Int8,
+        DType::I16 => TensorElementType::Int16,
+        DType::I32 => TensorElementType::Int32,
+        DType::I64 => TensorElementType::Int64,
+        DType::F16 => TensorElementType::Float16,
+        DType::BF16 => TensorElementType::Bfloat16,
+        DType::F32 => TensorElementType::Float32,
+        DType::F64 => TensorElementType::Float64,
+        DType::Bytes => TensorElementType::String,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use ort::value::{Shape, SymbolicDimensions};
@@ -60,6 +80,11 @@ mod tests {
     fn tensor(ty: TensorElementType, dims: &[i64], symbols: &[&str]) -> ValueType {
         let dimension_symbols = SymbolicDimensions::new(symbols.iter().map(|s| (*s).to_owned()));
         ValueType::Tensor { ty, shape: Shape::new(dims.iter().copied()), dimension_symbols }
+    }
+
+    #[test]
+    fn every_type_has_its_counterpart() {
+        assert!(DType::ALL.into_iter().all(|ours| dtype(element_type(ours)) == Some(ours)));
     }
 
     #[test]

@@ -2,4 +2,7 @@
 
 mod common;
 mod digits;
+mod encoders;
+mod encoders_broken;
 mod graphs;
+mod minilm;
