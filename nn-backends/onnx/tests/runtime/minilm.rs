@@ -39,7 +39,7 @@ fn embedder(precision: Precision) -> Option<impl FnMut(&[&str]) -> Vec<Vec<f32>>
     let mut executor: Box<dyn Executor> = load(&dir, precision)?;
     let encoder = TextEncoder::open(&folder::open(&dir).unwrap()).unwrap().unwrap();
     Some(move |texts: &[&str]| {
-        let inputs = encoder.encode(texts).unwrap().into_inputs(executor.signature());
+        let inputs = encoder.encode(texts).unwrap().inputs(executor.signature()).unwrap();
         run(&mut *executor, &inputs, OutputSelection::Only(vec![0])).unwrap().remove(0)
     })
 }
