@@ -334,3 +334,6 @@ impl Queued {
         }
     }
 }
+
+#[cfg(test)]
+mod simulation;
