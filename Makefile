@@ -8,7 +8,7 @@ BINARY := $(CARGO_TARGET_DIR)/release/headland
 
 .PHONY: help
 help: ## List what one can do
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
 
 .PHONY: demo
 demo: build fetch guests ## Build everything, serve two example apps over real models, ask them (ARGS=--once: then stop)
@@ -31,8 +31,24 @@ fmt: ## Format all Rust code
 	cd guest-examples && cargo fmt --all
 
 .PHONY: bench
-bench: fetch guests ## Measure ours against the floor and the peers, in one run, with ratios
-	scripts/bench.sh $(ARGS)
+bench: guests ## Measure the hot parts of our own code with criterion
+	cargo bench --workspace --benches
+
+.PHONY: bench-compare
+bench-compare: fetch guests ## Measure ours against the floor and the peers, in one run: table, JSON, plots (ARGS=--quick)
+	scripts/bench.sh run $(ARGS)
+
+.PHONY: bench-check
+bench-check: bench-compare ## The same, then hold the ratios against the recorded ones
+	scripts/bench.sh check
+
+.PHONY: bench-record
+bench-record: ## Record the ratios of the last bench-compare
+	scripts/bench.sh record
+
+.PHONY: bench-infinity
+bench-infinity: ## Install the peer infinity (over 5 GB with torch) for bench-compare
+	scripts/bench.sh infinity
 
 .PHONY: build
 build: ## Build the headland binary in release

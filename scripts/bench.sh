@@ -1,8 +1,44 @@
 #!/usr/bin/env bash
-# Ours against the floor and the peers in one run: see benches/ and docs/benchmarks.md.
+# Ours against the floor and the peers in one run, the table, and the plots: see benches/ and docs/benchmarks.md.
+#   scripts/bench.sh run [OPTIONS]   measure (`--quick`: one short round)
+#   scripts/bench.sh check           hold the last run against benches/recorded.json
+#   scripts/bench.sh record          make the last run the recorded one
+#   scripts/bench.sh infinity        install the peer that is too large to install unasked
 set -euo pipefail
 cd "$(dirname "$0")/.."
+. scripts/python.sh
 export HEADLAND_CACHE=${HEADLAND_CACHE:-$PWD/.cache}
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$PWD/target}
-cargo build --release --locked --workspace --all-targets
-exec "$CARGO_TARGET_DIR/release/headland-bench" --binary "$CARGO_TARGET_DIR/release/headland" --cache "$HEADLAND_CACHE" "$@"
+bench=$CARGO_TARGET_DIR/release/headland-bench
+out=$CARGO_TARGET_DIR/bench
+
+# A virtual environment in the cache with these requirements, made again when they change.
+environment() {
+    local venv=$HEADLAND_CACHE/bench/$1 requirements=benches/peers/$2 wanted
+    wanted=$(sha256sum "$requirements" | cut -c1-16)
+    [ "$(cat "$venv/.requirements" 2>/dev/null)" = "$wanted" ] && return
+    echo "bench: installing $requirements into $venv"
+    mkdir -p "$HEADLAND_CACHE/bench"
+    make_venv "$venv"
+    "$venv/bin/pip" install --quiet --disable-pip-version-check --requirement "$requirements"
+    echo "$wanted" > "$venv/.requirements"
+}
+
+# As the tests build: then their dependencies are the same ones.
+build() { cargo build --release --locked --workspace --all-targets; }
+
+action=${1:-run}
+shift || true
+case "$action" in
+    run)
+        environment venv requirements.txt
+        build
+        "$bench" run --binary "$CARGO_TARGET_DIR/release/headland" --cache "$HEADLAND_CACHE" --out "$out" "$@"
+        "$HEADLAND_CACHE/bench/venv/bin/python" benches/plots.py "$out/figures.json" "$out/plots"
+        echo "figures, table and plots: $out"
+        ;;
+    check) build && "$bench" check "$out/figures.json" benches/recorded.json ;;
+    record) build && "$bench" record "$out/figures.json" benches/recorded.json ;;
+    infinity) environment infinity infinity.txt ;;
+    *) echo "scripts/bench.sh: $action is none of run, check, record, infinity" >&2; exit 2 ;;
+esac

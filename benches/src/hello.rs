@@ -1,40 +1,86 @@
-//! (a) The smallest guest under load: plain axum, our hello guest with a fresh instance per request, and the same
-//! component under `wasmtime serve`.
-
-use std::path::Path;
+//! The smallest guest under load: plain axum, our hello guest, and the same component under `wasmtime serve`.
 
 use anyhow::Result;
+use headland_load::{Client, request};
 
 use crate::Setup;
-use crate::client::{request, throughput};
-use crate::report::{Report, Section};
-use crate::servers;
+use crate::loads::{Contender, Latencies, in_turn, repeated};
+use crate::report::{Panel, Plot, Report, Section};
+use crate::servers::{self, Server};
 
 const CONNECTIONS: usize = 32;
+pub const TITLE: &str = "hello, 32 connections";
+pub const FLOOR: &str = "plain axum";
+pub const FRESH: &str = "headland, fresh instance per request";
+pub const REUSED: &str = "headland, instances reused";
+/// The route of the bench's app whose instances are reused.
+const REUSED_PATH: &str = "/bench/hello-reused";
+const TUNED: [&str; 6] =
+    ["-O", "pooling-allocator=y", "-O", "pooling-memory-keep-resident=2097152", "-O", "pooling-pagemap-scan=y"];
 
-pub async fn measure(setup: &Setup, report: &mut Report) -> Result<()> {
-    let floor = servers::floor().await?;
-    let ours = servers::headland(setup).await?;
-    let wasmtime = servers::wasmtime_serve(Path::new("guest-examples/dist/hello.wasm")).await?;
-    let hello = request("GET", "/hello", &[], b"");
-    let fixture = request("GET", "/fixtures/hello", &[], b"");
-    let mut section = Section::new("(a) hello, 32 connections", "requests/s, more is better");
-    for _ in 0..setup.rounds {
-        section.add("plain axum", throughput(floor.address, &hello, CONNECTIONS, setup.window).await?);
-        section.add(
-            "headland, fresh instance per request",
-            throughput(ours.address, &fixture, CONNECTIONS, setup.window).await?,
-        );
-        if let Some(wasmtime) = &wasmtime {
-            section.add(
-                "wasmtime serve, defaults",
-                throughput(wasmtime.address, &hello, CONNECTIONS, setup.window).await?,
-            );
-        }
+pub fn measure(setup: &Setup, report: &mut Report) -> Result<()> {
+    let floor = servers::floor()?;
+    let ours = servers::headland(setup, &[])?;
+    let wasmtime = wasmtime()?;
+    let get = |path| {
+        let mut out = Vec::new();
+        request(&mut out, "GET", path, &[], b"");
+        out
+    };
+    let mut contenders = vec![
+        Contender::new(FLOOR, floor.address, repeated(get("/hello"))),
+        Contender::new(FRESH, ours.server.address, repeated(get("/bench/hello"))),
+    ];
+    if Client::connect(ours.server.address)?.ask(&get(REUSED_PATH))?.0 == 200 {
+        contenders.push(Contender::new(REUSED, ours.server.address, repeated(get(REUSED_PATH))));
+    } else {
+        report.miss(format!("{REUSED}: there is no guest at {REUSED_PATH}"));
     }
-    if wasmtime.is_none() {
-        eprintln!("wasmtime is not on PATH, so `wasmtime serve` is not measured (cargo install wasmtime-cli)");
+    for (name, server) in &wasmtime {
+        contenders.push(Contender::new(name, server.address, repeated(get("/hello"))));
     }
-    report.push(section);
+    if wasmtime.is_empty() {
+        report.miss("wasmtime serve: wasmtime is not on PATH (cargo install wasmtime-cli)".to_owned());
+    }
+    let mut rates = Section::new(TITLE, "requests/s, more is better");
+    let mut p99 = Section::new("hello, 32 connections: p99", "microseconds, less is better");
+    let mut client = Section::new("hello: the client's own processor time a request", "microseconds");
+    let mut latencies = Latencies::default();
+    in_turn(setup, &mut contenders, CONNECTIONS, |name, outcome| {
+        rates.add(name, outcome.rate());
+        p99.add(name, outcome.latency_us(0.99));
+        client.add(name, outcome.client_us());
+        latencies.add(name, outcome)
+    })?;
+    report.push(rates);
+    report.push(p99);
+    report.push(client);
+    report.plots.push(Plot {
+        file: "hello-latency".to_owned(),
+        panels: vec![Panel {
+            title: "Hello, 32 connections".to_owned(),
+            x: "latency, milliseconds".to_owned(),
+            y: "share of requests at or below".to_owned(),
+            x_log: true,
+            curves: latencies.curves(),
+            ..Panel::default()
+        }],
+    });
     Ok(())
+}
+
+/// Under `wasmtime serve` as it comes, tuned, and tuned with instances that serve many requests. None where it is not
+/// installed.
+fn wasmtime() -> Result<Vec<(&'static str, Server)>> {
+    let reused = [&TUNED[..], &["--max-instance-reuse-count=128"]].concat();
+    let variants: [(&str, &[&str]); 3] = [
+        ("wasmtime serve, defaults", &[]),
+        ("wasmtime serve, tuned", &TUNED),
+        ("wasmtime serve, tuned, instances reused 128 times", &reused),
+    ];
+    let mut servers = Vec::new();
+    for (name, options) in variants {
+        servers.extend(servers::wasmtime_serve(options)?.map(|server| (name, server)));
+    }
+    Ok(servers)
 }

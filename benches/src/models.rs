@@ -18,11 +18,11 @@ use crate::report::Report;
 
 const MILLISECONDS: &str = "milliseconds, less is better";
 
-pub async fn measure(setup: &Setup, report: &mut Report) -> Result<()> {
+pub fn measure(setup: &Setup, report: &mut Report) -> Result<()> {
     let scratch = Scratch::make(setup)?;
-    report.push(upload::measure(setup, &scratch).await?);
+    report.push(upload::measure(setup, &scratch)?);
     report.push(verify::measure(setup, &scratch)?);
-    report.push(push::measure(setup, &scratch).await?);
-    report.push(cold::measure(setup, &scratch).await?);
+    report.push(push::measure(setup, &scratch)?);
+    report.push(cold::measure(setup, &scratch)?);
     Ok(())
 }

@@ -1,35 +1,72 @@
-//! Figures of several rounds, their medians, and how they relate to a reference of the same run.
+//! Figures of several rounds, their medians and spread, and how they relate to a reference of the same run.
 
 use std::fmt::Write;
 
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
 
 /// One table: variants measured alike.
-#[derive(Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Section {
     pub title: String,
-    pub unit: &'static str,
-    /// Name and one figure a round.
-    pub rows: Vec<(String, Vec<f64>)>,
+    pub unit: String,
+    pub rows: Vec<Row>,
+}
+
+/// A variant's figures, one a round.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Row {
+    pub name: String,
+    pub rounds: Vec<f64>,
+}
+
+/// One curve of a plot.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Curve {
+    pub name: String,
+    pub points: Vec<(f64, f64)>,
+}
+
+/// One pair of axes with its curves.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Panel {
+    pub title: String,
+    pub x: String,
+    pub y: String,
+    pub x_log: bool,
+    pub y_log: bool,
+    pub curves: Vec<Curve>,
+}
+
+/// Panels drawn side by side, into one file.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Plot {
+    pub file: String,
+    pub panels: Vec<Panel>,
+}
+
+/// All of a run.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Report {
+    /// Machine, versions, settings: name and value.
+    pub about: Vec<(String, String)>,
+    pub sections: Vec<Section>,
+    pub plots: Vec<Plot>,
+    /// What could not be measured, and why.
+    pub missing: Vec<String>,
 }
 
 impl Section {
-    pub fn new(title: &str, unit: &'static str) -> Self {
-        Section { title: title.to_owned(), unit, rows: Vec::new() }
+    pub fn new(title: &str, unit: &str) -> Self {
+        Section { title: title.to_owned(), unit: unit.to_owned(), rows: Vec::new() }
     }
 
     /// Adds a round's figure; the first row is what the others are compared with.
     pub fn add(&mut self, name: &str, figure: f64) {
-        match self.rows.iter_mut().find(|(row, _)| row == name) {
-            Some((_, figures)) => figures.push(figure),
-            None => self.rows.push((name.to_owned(), vec![figure])),
+        match self.rows.iter_mut().find(|row| row.name == name) {
+            Some(row) => row.rounds.push(figure),
+            None => self.rows.push(Row { name: name.to_owned(), rounds: vec![figure] }),
         }
     }
-}
-
-#[derive(Default)]
-pub struct Report {
-    sections: Vec<Section>,
 }
 
 impl Report {
@@ -39,36 +76,51 @@ impl Report {
         self.sections.push(section);
     }
 
-    pub fn json(&self) -> Value {
-        let sections = self.sections.iter().map(|section| {
-            let reference = section.rows.first().map_or(f64::NAN, |(_, figures)| median(figures));
-            let rows: Vec<Value> = section
-                .rows
-                .iter()
-                .map(|(name, figures)| {
-                    json!({"name": name, "median": median(figures), "rounds": figures, "ratio": median(figures) / reference})
-                })
-                .collect();
-            json!({"title": section.title, "unit": section.unit, "rows": rows})
-        });
-        Value::Array(sections.collect())
+    /// Notes what could not be measured; said aloud too, since nothing may be left out in silence.
+    pub fn miss(&mut self, what: String) {
+        eprintln!("NOT MEASURED: {what}");
+        self.missing.push(what);
+    }
+
+    /// A row's figures, one a round.
+    pub fn rounds(&self, title: &str, row: &str) -> Option<&[f64]> {
+        let section = self.sections.iter().find(|section| section.title == title)?;
+        Some(&section.rows.iter().find(|found| found.name == row)?.rounds)
     }
 }
 
 fn text_of(section: &Section) -> String {
     let mut out = format!("\n{} ({})\n", section.title, section.unit);
-    let reference = section.rows.first().map_or(f64::NAN, |(_, figures)| median(figures));
-    let width = section.rows.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
-    for (name, figures) in &section.rows {
-        let (low, high) = figures.iter().fold((f64::MAX, f64::MIN), |(low, high), f| (low.min(*f), high.max(*f)));
-        let median = median(figures);
+    let reference = section.rows.first().map_or(f64::NAN, |row| median(&row.rounds));
+    let width = section.rows.iter().map(|row| row.name.len()).max().unwrap_or(0);
+    for row in &section.rows {
+        let (low, high) = spread(&row.rounds);
+        let middle = median(&row.rounds);
         let _ = writeln!(
             out,
-            "  {name:width$}  {median:>10.1}   min {low:>10.1}  max {high:>10.1}   {:>6.3} x first",
-            median / reference
+            "  {:width$}  {:>10}   min {:>10}  max {:>10}   {:>6.3} x first",
+            row.name,
+            short(middle),
+            short(low),
+            short(high),
+            middle / reference
         );
     }
     out
+}
+
+/// A figure with as many digits as it is good for.
+pub fn short(figure: f64) -> String {
+    match figure.abs() {
+        size if size >= 1000.0 => format!("{figure:.0}"),
+        size if size >= 10.0 => format!("{figure:.1}"),
+        _ => format!("{figure:.4}"),
+    }
+}
+
+/// The lowest and the highest.
+pub fn spread(figures: &[f64]) -> (f64, f64) {
+    figures.iter().fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), figure| (low.min(*figure), high.max(*figure)))
 }
 
 /// The middle figure; of an even number, the lower middle one.

@@ -1,25 +1,40 @@
 //! The servers under test, each a process of its own, ended when dropped.
 
-use std::ffi::OsStr;
+use std::ffi::OsString;
+use std::fs::{self, File};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use axum::Router;
-use axum::body::Bytes;
-use axum::routing::{get, post};
+use headland_load::{Client, request};
 
 use crate::Setup;
-use crate::client::{Client, request};
 
-const START_MAX: Duration = Duration::from_secs(60);
+/// How long a server may take until it serves: torch needs many seconds.
+const START_MAX: Duration = Duration::from_secs(120);
+const PROBE_EVERY: Duration = Duration::from_millis(20);
 
 pub struct Server {
     pub address: SocketAddr,
     child: Child,
+    /// Where it may write, removed with it.
     _data: tempfile::TempDir,
+}
+
+/// A running gateway.
+pub struct Headland {
+    pub server: Server,
+    admin: SocketAddr,
+}
+
+/// What a process has in memory, in MB (10^6 bytes).
+pub struct Resident {
+    /// All of it.
+    pub all: f64,
+    /// What is its own alone: not files that are mapped and could be dropped.
+    pub anonymous: f64,
 }
 
 impl Drop for Server {
@@ -30,89 +45,146 @@ impl Drop for Server {
     }
 }
 
-/// Plain axum on tokio: what any HTTP server of ours costs at least.
-pub async fn serve_floor(port: u16) -> Result<()> {
-    let router = Router::new()
-        .route("/hello", get(|| async { "hello, world\n" }))
-        .route("/echo", post(|body: Bytes| async move { body }));
-    let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await?;
-    loop {
-        let (stream, _) = listener.accept().await?;
-        stream.set_nodelay(true)?;
-        let service = router.clone();
-        tokio::spawn(async move {
-            let io = hyper_util::rt::TokioIo::new(stream);
-            let service = hyper_util::service::TowerToHyperService::new(service);
-            // A client that hangs up ends its connection; that is all an error says here.
-            let _ = hyper::server::conn::http1::Builder::new().serve_connection(io, service).await;
-        });
+impl Server {
+    pub fn resident(&self) -> Result<Resident> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
+        let field = |name: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+            Some(line.trim().strip_suffix(" kB")?.parse::<f64>().ok()? * 1024.0 / 1e6)
+        };
+        let all = field("VmRSS:").context("no VmRSS")?;
+        Ok(Resident { all, anonymous: field("RssAnon:").context("no RssAnon")? })
     }
 }
 
-pub async fn floor() -> Result<Server> {
-    let port = free_port()?;
-    let own = std::env::current_exe()?;
-    start(Command::new(own).arg("--serve-floor").arg(port.to_string()), Stdio::null(), port, "/hello").await
+impl Headland {
+    /// The sum of a metric over its labels, for one model.
+    pub fn metric(&self, name: &str, model: &str) -> Result<f64> {
+        let mut asked = Vec::new();
+        request(&mut asked, "GET", "/metrics", &[], b"");
+        let mut client = Client::connect(self.admin)?;
+        let (status, body) = client.ask(&asked)?;
+        anyhow::ensure!(status == 200, "/metrics answered {status}");
+        let label = format!("model=\"{model}\"");
+        let text = String::from_utf8_lossy(body);
+        let lines = text
+            .lines()
+            .filter(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with('{')) && line.contains(&label));
+        Ok(lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum())
+    }
 }
 
-/// `headland up` with the digits model, MiniLM if it was fetched, and the fixture apps.
-pub async fn headland(setup: &Setup) -> Result<Server> {
+/// `headland up` with these models and the bench's app.
+pub fn headland(setup: &Setup, models: &[(&str, PathBuf)]) -> Result<Headland> {
     let (port, admin) = (free_port()?, free_port()?);
     let data = tempfile::tempdir()?;
     let mut command = Command::new(&setup.binary);
     command
-        .args(["up", "--model", "digits=models/digits", "--app", "guest-examples/fixtures/headland.app.toml"])
+        .args(["up", "--log", "warn", "--app", "benches/app/headland.app.toml"])
         .args(["--listen", &format!("127.0.0.1:{port}"), "--admin-listen", &format!("127.0.0.1:{admin}")])
-        .arg("--model")
-        .arg(minilm_argument(setup))
         .arg("--data-dir")
         .arg(data.path())
         .env("ORT_DYLIB_PATH", library(setup));
-    let mut server = start(&mut command, Stdio::null(), port, "/v2/health/ready").await?;
+    for (name, folder) in models {
+        let mut argument = OsString::from(format!("{name}="));
+        argument.push(folder);
+        command.arg("--model").arg(argument);
+    }
+    let log = log_file(setup, "headland.log")?;
+    let mut server = start(&mut command, log, port, "/v2/health/ready")?;
     server._data = data;
-    Ok(server)
+    Ok(Headland { server, admin: SocketAddr::from((Ipv4Addr::LOCALHOST, admin)) })
 }
 
-/// The same component under `wasmtime serve`; none when it is not installed.
-pub async fn wasmtime_serve(component: &Path) -> Result<Option<Server>> {
+/// The hello component under `wasmtime serve` with these further options; none when it is not installed.
+pub fn wasmtime_serve(options: &[&str]) -> Result<Option<Server>> {
     if Command::new("wasmtime").arg("--version").stdout(Stdio::null()).status().is_err() {
         return Ok(None);
     }
     let port = free_port()?;
     let mut command = Command::new("wasmtime");
-    command.args(["serve", "-S", "cli", "--addr", &format!("127.0.0.1:{port}")]).arg(component);
-    start(&mut command, Stdio::null(), port, "/").await.map(Some)
+    command.args(["serve", "-S", "cli", "--addr", &format!("127.0.0.1:{port}")]).args(options);
+    command.arg("guest-examples/dist/hello.wasm");
+    start(&mut command, Stdio::null(), port, "/").map(Some)
 }
 
-pub fn library(setup: &Setup) -> std::path::PathBuf {
+/// Plain axum, this binary again.
+pub fn floor() -> Result<Server> {
+    let port = free_port()?;
+    let own = std::env::current_exe()?;
+    start(Command::new(own).arg("floor").arg(port.to_string()), Stdio::null(), port, "/hello")
+}
+
+pub fn library(setup: &Setup) -> PathBuf {
     setup.cache.join("onnxruntime/libonnxruntime.so")
 }
 
-pub fn minilm(setup: &Setup) -> std::path::PathBuf {
+pub fn minilm(setup: &Setup) -> PathBuf {
     setup.cache.join("models/all-minilm-l6-v2")
 }
 
-fn minilm_argument(setup: &Setup) -> std::ffi::OsString {
-    let mut argument = OsStr::new("all-minilm-l6-v2=").to_owned();
-    argument.push(minilm(setup));
-    argument
+/// A copy of a model's folder that says this of itself. Large files are linked, not copied.
+pub fn package(setup: &Setup, name: &str, from: &Path, manifest: &str) -> Result<PathBuf> {
+    let folder = setup.out.join("models").join(name);
+    if folder.exists() {
+        fs::remove_dir_all(&folder)?;
+    }
+    link_all(from, &folder)?;
+    fs::write(folder.join("headland.model.toml"), manifest)?;
+    Ok(folder)
+}
+
+fn link_all(from: &Path, to: &Path) -> Result<()> {
+    if from.is_file() {
+        fs::create_dir_all(to)?;
+        return link(from, &to.join("model.onnx"));
+    }
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from).with_context(|| format!("reading {}", from.display()))? {
+        let (path, name) = (entry.as_ref().map(fs::DirEntry::path), entry.as_ref().map(fs::DirEntry::file_name));
+        let (Ok(path), Ok(name)) = (path, name) else { bail!("reading {}", from.display()) };
+        match path.is_dir() {
+            true => link_all(&path, &to.join(name))?,
+            false => link(&path, &to.join(name))?,
+        }
+    }
+    Ok(())
+}
+
+fn link(from: &Path, to: &Path) -> Result<()> {
+    if fs::hard_link(from, to).is_err() {
+        fs::copy(from, to).with_context(|| format!("copying {}", from.display()))?;
+    }
+    Ok(())
 }
 
 pub fn free_port() -> Result<u16> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
 }
 
+/// A log of a server, beside the figures.
+pub fn log_file(setup: &Setup, name: &str) -> Result<Stdio> {
+    let path = setup.out.join(name);
+    Ok(File::options()
+        .create(true)
+        .append(true)
+        .open(&path)
+        .with_context(|| format!("writing {}", path.display()))?
+        .into())
+}
+
 /// Starts a process that writes its log to `log`, and waits until `path` answers 200.
-pub async fn start(command: &mut Command, log: Stdio, port: u16, path: &str) -> Result<Server> {
+pub fn start(command: &mut Command, log: Stdio, port: u16, path: &str) -> Result<Server> {
     let child = command.stdout(Stdio::null()).stderr(log).spawn();
     let child = child.with_context(|| format!("starting {:?}", command.get_program()))?;
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     let mut server = Server { address, child, _data: tempfile::tempdir()? };
-    let probe = request("GET", path, &[], b"");
+    let mut probe = Vec::new();
+    request(&mut probe, "GET", path, &[], b"");
     let deadline = Instant::now() + START_MAX;
     loop {
-        if let Ok(mut client) = Client::connect(address).await
-            && let Ok((200, _)) = client.ask(&probe).await
+        if let Ok(mut client) = Client::connect(address)
+            && let Ok((200, _)) = client.ask(&probe)
         {
             return Ok(server);
         }
@@ -122,6 +194,6 @@ pub async fn start(command: &mut Command, log: Stdio, port: u16, path: &str) -> 
         if Instant::now() > deadline {
             bail!("{:?} did not serve within {START_MAX:?}", command.get_program());
         }
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        std::thread::sleep(PROBE_EVERY);
     }
 }

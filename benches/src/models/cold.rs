@@ -4,14 +4,13 @@
 use std::time::Instant;
 
 use anyhow::{Context, Result};
+use headland_load::{Client, binary_infer};
 use headland_package::folder;
 use serde_json::Value;
 
 use super::MILLISECONDS;
 use super::gateway::Gateway;
 use super::scratch::{Scratch, settle, since};
-use crate::client::Client;
-use crate::infer::{SENTENCE, binary_infer};
 use crate::report::Section;
 use crate::{Setup, servers};
 
@@ -19,6 +18,8 @@ use crate::{Setup, servers};
 pub const DATA: &str = "registry";
 /// The name it has there.
 pub const MODEL: &str = "all-minilm-l6-v2";
+/// Token ids of a sentence of 13 tokens, special ones included.
+const SENTENCE: [i64; 13] = [101, 1037, 4937, 7719, 2006, 1996, 4010, 13523, 2279, 2000, 1996, 3332, 102];
 /// What the gateway logs, and what that is.
 const PARTS: [(&str, &str); 3] = [
     ("verify_ms", "verify: map, hash, judge"),
@@ -26,16 +27,16 @@ const PARTS: [(&str, &str); 3] = [
     ("warm_up_ms", "warm-up: its first run"),
 ];
 
-pub async fn measure(setup: &Setup, scratch: &Scratch) -> Result<Section> {
+pub fn measure(setup: &Setup, scratch: &Scratch) -> Result<Section> {
     let body: Vec<u8> = SENTENCE.iter().flat_map(|id| id.to_le_bytes()).collect();
-    let ask = binary_infer(MODEL, &[("input_ids", "INT64", "[1,13]", &body)], "sentence_embedding");
+    let ask = binary_infer(MODEL, ("input_ids", "INT64", "[1,13]", &body), "sentence_embedding");
     let mut section = Section::new("(g) MiniLM out of the registry, to the first answer", MILLISECONDS);
     for _ in 0..setup.rounds {
-        let gateway = Gateway::start(setup, scratch, DATA).await?;
+        let gateway = Gateway::start(setup, scratch, DATA)?;
         settle(&scratch.path(DATA))?;
-        let mut client = Client::connect(gateway.server.address).await?;
+        let mut client = Client::connect(gateway.server.address)?;
         let started = Instant::now();
-        answer(&mut client, &ask).await?;
+        answer(&mut client, &ask)?;
         let first = since(started);
         section.add("the first request, whole", first);
         let loaded = loaded(&gateway.log()?)?;
@@ -47,7 +48,7 @@ pub async fn measure(setup: &Setup, scratch: &Scratch) -> Result<Section> {
         }
         section.add("the rest: HTTP, the registry's listing, one answer", rest);
         let started = Instant::now();
-        answer(&mut client, &ask).await?;
+        answer(&mut client, &ask)?;
         section.add("the second request", since(started));
         let started = Instant::now();
         let files = folder::open(&servers::minilm(setup))?;
@@ -57,8 +58,8 @@ pub async fn measure(setup: &Setup, scratch: &Scratch) -> Result<Section> {
     Ok(section)
 }
 
-async fn answer(client: &mut Client, ask: &[u8]) -> Result<()> {
-    let (status, answer) = client.ask(ask).await?;
+fn answer(client: &mut Client, ask: &[u8]) -> Result<()> {
+    let (status, answer) = client.ask(ask)?;
     anyhow::ensure!(status == 200, "status {status}: {}", String::from_utf8_lossy(answer));
     Ok(())
 }

@@ -25,7 +25,7 @@ pub struct Head(String);
 
 impl Gateway {
     /// Starts one on the data directory `data` in the scratch folder, which may be new.
-    pub async fn start(setup: &Setup, scratch: &Scratch, data: &str) -> Result<Self> {
+    pub fn start(setup: &Setup, scratch: &Scratch, data: &str) -> Result<Self> {
         let (port, admin) = (servers::free_port()?, servers::free_port()?);
         let (data, log) = (scratch.path(data), scratch.path("headland.log"));
         let mut command = Command::new(&setup.binary);
@@ -37,7 +37,7 @@ impl Gateway {
             .arg(scratch.path("policy.toml"))
             .env("ORT_DYLIB_PATH", servers::library(setup));
         let stderr = Stdio::from(File::create(&log)?);
-        let server = servers::start(&mut command, stderr, port, "/v2/health/ready").await?;
+        let server = servers::start(&mut command, stderr, port, "/v2/health/ready")?;
         Ok(Gateway { server, admin: SocketAddr::from((Ipv4Addr::LOCALHOST, admin)), data, log })
     }
 

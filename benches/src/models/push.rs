@@ -10,8 +10,8 @@ use super::{MILLISECONDS, cold};
 use crate::Setup;
 use crate::report::Section;
 
-pub async fn measure(setup: &Setup, scratch: &Scratch) -> Result<Section> {
-    let gateway = Gateway::start(setup, scratch, cold::DATA).await?;
+pub fn measure(setup: &Setup, scratch: &Scratch) -> Result<Section> {
+    let gateway = Gateway::start(setup, scratch, cold::DATA)?;
     let (large, signature) = (scratch.model(), scratch.signature());
     let (minilm, minilm_signature) = scratch.minilm(setup);
     let push_large = || timed(&mut gateway.push(setup, scratch, "bench", &large, &signature));

@@ -21,7 +21,7 @@ const REPOSITORY: &str = "bench/upload";
 /// Bytes read and handed to the store at a time, about what arrives in one piece over HTTP.
 const CHUNK_BYTES: usize = 256 << 10;
 
-pub async fn measure(setup: &Setup, scratch: &Scratch) -> Result<Section> {
+pub fn measure(setup: &Setup, scratch: &Scratch) -> Result<Section> {
     let weights = scratch.weights();
     let digest = Sha256Digest::of_file(&weights)?;
     let mut section = Section::new(&format!("(d) storing {} from the page cache", scratch.size), MILLISECONDS);
@@ -31,7 +31,7 @@ pub async fn measure(setup: &Setup, scratch: &Scratch) -> Result<Section> {
         let copied = copy(scratch)?;
         settle(&weights)?;
         let stored = store(scratch, digest)?;
-        let sent = send(setup, scratch, digest).await?;
+        let sent = send(setup, scratch, digest)?;
         section.add("the slower of sha256sum and cp", hashed[0].1.max(copied));
         section.add("cp, then sync of the copy", copied);
         hashed.iter().for_each(|(name, took)| section.add(name, *took));
@@ -76,8 +76,8 @@ pub fn store_file(store: &Store, repository: &Repository, path: &Path, digest: S
 }
 
 /// A gateway of its own for each round: one that has the blob already would have an old one to remove.
-async fn send(setup: &Setup, scratch: &Scratch, digest: Sha256Digest) -> Result<f64> {
-    let gateway = Gateway::start(setup, scratch, "receiver").await?;
+fn send(setup: &Setup, scratch: &Scratch, digest: Sha256Digest) -> Result<f64> {
+    let gateway = Gateway::start(setup, scratch, "receiver")?;
     settle(&scratch.weights())?;
     let mut file = File::open(scratch.weights())?;
     let started = Instant::now();
