@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use headland_candle::CandleBackend;
-use headland_nn_core::{Backend as _, Device, ModelFiles, NamedTensor, NnError, OutputSelection, Tensor};
+use headland_nn_core::{Backend as _, Device, LoadOptions, ModelFiles, NamedTensor, NnError, OutputSelection, Tensor};
 use serde_json::{Value, json};
 
 /// The `config.json` of a BERT with one layer.
@@ -44,7 +44,8 @@ pub fn weights(header: &[u8]) -> Bytes {
 
 /// Loads a model; one that loads must then run.
 pub fn load_and_run(model: &ModelFiles) -> Result<(), NnError> {
-    let mut executor = CandleBackend::new().load(model, Device::Cpu)?;
+    let mut executors = CandleBackend::new().load(model, &LoadOptions::one_on(Device::Cpu))?;
+    let executor = &mut executors[0];
     let ids = NamedTensor::new("input_ids", Tensor::from_vec([1, 1], vec![0_i64]).expect("one id"));
     let outputs = executor.run(&[ids], &OutputSelection::All).expect("a model that loads runs");
     assert_eq!(outputs.len(), 2);
