@@ -112,7 +112,7 @@ def test_an_onnx_graph_batches_when_its_package_names_the_axes_and_says_why_when
         rows = logits(infer(gateway, wide)).reshape(150, -1)
         assert np.abs(rows[:64] - np.array(alone)).max() < 1e-4
         assert shown(gateway, "digits")["batching"]["rows_max"] == 64
-        assert shown(gateway, "plain")["batching"] == {"off_because": "its package names no batch axes"}
+        assert shown(gateway, "plain")["batching"]["off_because"].startswith("its package names no batch axes")
 
 
 @pytest.mark.parametrize(
@@ -123,9 +123,9 @@ def test_an_onnx_graph_batches_when_its_package_names_the_axes_and_says_why_when
         (DIGITS_BATCHING.replace("outputs.logits = { axis = 0 }\n", ""), "output `logits` needs its axis"),
         ("[batching]\nmax_rows = 0\n", "at least 1"),
         ("[batching]\nmax_row = 1\n", "did you mean `max_rows`"),
-        ("[cache]\nmax_bytes = 'lots'\n", "max_bytes"),
+        ("[cache]\nmax_bytes = 'lots'\n", "lots"),
         ('precision = "int4"\n', "int8"),
-        ('precision = "int8"\n', "8-bit"),
+        ('precision = "int8"\n', "is for text encoders"),
         ('backend = "candle"\n', "candle runs no ONNX graphs"),
     ],
 )

@@ -66,7 +66,7 @@ def test_a_full_queue_is_503_with_retry_after(small):
         assert int(answer.headers["retry-after"]) >= 1
         error = answer.json()["error"]
         message = error if isinstance(error, str) else error["message"]
-        assert f"`{MINILM}` is full (1 waiting)" in message and "try again" in message
+        assert f"`{MINILM}` is busy: its queue is full (1 waiting)" in message and "try again" in message
     assert small.post("/v1/embeddings", json_body={"model": MINILM, "input": "after"}).status == 200
 
 
