@@ -9,7 +9,7 @@ use headland_onnx::{LibrarySearch, OnnxBackend};
 use headland_package::folder;
 
 /// How long each shape is measured.
-const MEASURE: Duration = Duration::from_millis(1200);
+const MEASURE: Duration = Duration::from_millis(900);
 
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();

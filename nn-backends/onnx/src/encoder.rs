@@ -17,10 +17,11 @@ use std::sync::Arc;
 use headland_encoder::{Architecture, Pooling};
 use headland_nn_core::{Device, Executor, LoadOptions, ModelFiles, NnError, Precision};
 
+use crate::external::External;
 use crate::layout;
 use crate::load::{OnnxBackend, Purpose};
 use executor::{Encoder, EncoderExecutor, run_graph};
-use graph::Kind;
+use graph::{Kind, Written};
 use weights::{FILE, Weights};
 
 const CONFIG: &str = "config.json";
@@ -53,9 +54,10 @@ pub(crate) fn load(
     check_widths(&architecture).map_err(|cause| NnError::bad_model(format!("{}: {cause}", model.describe(CONFIG))))?;
     let pooling = Pooling::read(model)?;
     let weights = Weights::open(model)?;
-    let session = |model_bytes: &[u8], device, threads, purpose| {
+    let session = |written: &Written, device, threads, purpose| {
+        let external = External::Tensors(&written.external, weights.bytes());
         backend
-            .session(device, threads, purpose, model_bytes, &[(FILE, &weights.bytes())])
+            .session(device, threads, purpose, &written.model, &external)
             .map_err(|error| error.of_model(&model.describe(FILE)))
     };
     let (written, numbers) = match options.precision {
@@ -65,7 +67,7 @@ pub(crate) fn load(
                 return Err(only_on_the_processor(device));
             }
             let written = graph::write(&architecture, &weights, Kind::Peaks)?;
-            let calibrating = session(&written.model, Device::Cpu, backend.cores(), Purpose::RunOnce)?;
+            let calibrating = session(&written, Device::Cpu, backend.cores(), Purpose::RunOnce)?;
             let peaks = calibrate::peaks(&calibrating, &architecture)?;
             (graph::write(&architecture, &weights, Kind::Int8(&peaks))?, "8 bits")
         }
@@ -74,7 +76,7 @@ pub(crate) fn load(
     let chosen = layout::choose(
         backend,
         options,
-        |threads| session(&written.model, device, threads, Purpose::Serve),
+        |threads| session(&written, device, threads, Purpose::ServeAnyShape),
         |session| run_graph(session, &architecture, &sample).map(|_| ()),
     )?;
     let description = format!("products of {numbers}; {}", chosen.description);

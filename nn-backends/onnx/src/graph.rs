@@ -4,6 +4,9 @@
 
 use std::collections::BTreeSet;
 
+use ort::value::TensorElementType;
+
+use crate::external::ExternalTensor;
 use crate::proto::Message;
 
 /// The version of the operators of ONNX itself: the first with `Gelu`.
@@ -25,6 +28,20 @@ pub(crate) enum Elem {
     Bf16 = 16,
 }
 
+impl From<Elem> for TensorElementType {
+    fn from(elem: Elem) -> Self {
+        match elem {
+            Elem::F32 => TensorElementType::Float32,
+            Elem::U8 => TensorElementType::Uint8,
+            Elem::I8 => TensorElementType::Int8,
+            Elem::I32 => TensorElementType::Int32,
+            Elem::I64 => TensorElementType::Int64,
+            Elem::F16 => TensorElementType::Float16,
+            Elem::Bf16 => TensorElementType::Bfloat16,
+        }
+    }
+}
+
 /// A setting of an operator.
 pub(crate) enum Attribute {
     Int(i64),
@@ -34,22 +51,13 @@ pub(crate) enum Attribute {
 /// What flows from operator to operator, by name.
 pub(crate) type Edge = String;
 
-/// Bytes of a file that is handed to ONNX Runtime beside the graph.
-pub(crate) struct Place<'a> {
-    /// What the graph calls the file.
-    pub location: &'a str,
-    /// Where in it the bytes begin.
-    pub offset: usize,
-    /// How many there are.
-    pub length: usize,
-}
-
 /// A graph in the making.
 #[derive(Default)]
 pub(crate) struct Graph {
     graph: Message,
     named: BTreeSet<Edge>,
     operators: usize,
+    external: Vec<ExternalTensor>,
 }
 
 impl Graph {
@@ -99,27 +107,28 @@ impl Graph {
         self.constant(name, Elem::I64, &[values.len()], bytemuck::cast_slice(values))
     }
 
-    /// A constant whose bytes lie beside the graph.
-    pub fn external(&mut self, name: &str, elem: Elem, dims: &[usize], place: &Place<'_>) -> Edge {
-        let (offset, length) = (place.offset.to_string(), place.length.to_string());
-        let entries = [("location", place.location), ("offset", &offset), ("length", &length)];
-        let entry = |(key, value): (&str, &str)| Message::default().bytes(1, key).bytes(2, value);
+    /// A constant whose bytes lie in the file beside the graph, from `offset` on, aligned for its type.
+    pub fn external(&mut self, name: &str, elem: Elem, dims: &[usize], offset: usize, length: usize) -> Edge {
         const EXTERNAL: i64 = 1;
-        self.initializer(name, elem, dims, |tensor| {
-            tensor.each(entries, |tensor, pair| tensor.message(13, entry(pair))).int(14, EXTERNAL)
-        })
+        // ONNX Runtime takes the tensor by its name; a place must be there all the same.
+        let place = Message::default().bytes(1, "location").bytes(2, "-");
+        if !self.named.contains(name) {
+            let (name, shape) = (name.to_owned(), dims.to_vec());
+            self.external.push(ExternalTensor { name, ty: elem.into(), shape, offset, length });
+        }
+        self.initializer(name, elem, dims, |tensor| tensor.message(13, place).int(14, EXTERNAL))
     }
 
-    /// The model, as its file would be.
-    pub fn into_model(self) -> Vec<u8> {
+    /// The model, as its file would be, and what it has beside it.
+    pub fn into_model(self) -> (Vec<u8>, Vec<ExternalTensor>) {
         let operators = |domain: &str, version| Message::default().bytes(1, domain).int(2, version);
-        Message::default()
+        let model = Message::default()
             .int(1, FORMAT)
             .bytes(2, "headland")
             .message(8, operators("", OPERATORS))
             .message(8, operators(OWN_DOMAIN, 1))
-            .message(7, self.graph.bytes(2, "encoder"))
-            .into_bytes()
+            .message(7, self.graph.bytes(2, "encoder"));
+        (model.into_bytes(), self.external)
     }
 
     fn initializer(&mut self, name: &str, elem: Elem, dims: &[usize], data: impl FnOnce(Message) -> Message) -> Edge {

@@ -5,16 +5,16 @@ use std::path::Path;
 use std::sync::Arc;
 use std::thread::available_parallelism;
 
-use bytes::Bytes;
 use headland_nn_core::{Backend, Device, Executor, LoadOptions, ModelFiles, NnError, Precision};
 use ort::ep;
 use ort::session::Session;
 use ort::session::builder::{AutoDevicePolicy, GraphOptimizationLevel, SessionBuilder};
 
 use crate::executor::{LoadedGraph, OnnxExecutor};
+use crate::external::External;
 use crate::runtime::Runtime;
 use crate::session::SharedSession;
-use crate::{LibrarySearch, OpenError, axes, encoder, external, layout, sample, signature, weights};
+use crate::{LibrarySearch, OpenError, axes, encoder, layout, sample, signature, weights};
 
 /// The graph file where nothing else names one.
 const DEFAULT_GRAPH: &str = "model.onnx";
@@ -36,6 +36,9 @@ pub struct OnnxOptions {
 pub(crate) enum Purpose {
     /// To run for as long as the model is loaded: what takes time while loading and saves time while running is done.
     Serve,
+    /// The same for inputs of ever new shapes. ONNX Runtime lays out a run's memory for each shape it sees and keeps that,
+    /// which saves nothing where a shape hardly comes again: batches of texts were measured up to a third slower.
+    ServeAnyShape,
     /// To run once.
     RunOnce,
 }
@@ -96,23 +99,20 @@ impl OnnxBackend {
         available_parallelism().map_or(1, NonZeroUsize::get)
     }
 
-    /// A session for the graph `model`, whose weights lie in `files` by the names it has for them.
+    /// A session for the graph `model`.
     pub(crate) fn session(
         &self,
         device: Device,
         threads: usize,
         purpose: Purpose,
         model: &[u8],
-        files: &[(&str, &Bytes)],
+        external: &External<'_>,
     ) -> Result<SharedSession, SessionError> {
         let mut builder = self.builder(device, threads, purpose).map_err(SessionError::Nn)?;
         let bad = |error: ort::Error| SessionError::Graph(error.message().to_owned());
-        for (location, bytes) in files {
-            external::add(&mut builder, location, bytes).map_err(bad)?;
-        }
+        let tensors = external.add_to(&mut builder, device == Device::Cpu).map_err(bad)?;
         let session = builder.commit_from_memory(model).map_err(bad)?;
-        let files = files.iter().map(|(_, bytes)| Bytes::clone(bytes)).collect();
-        SharedSession::new(session, files).map_err(bad)
+        SharedSession::new(session, (tensors, external.bytes())).map_err(bad)
     }
 
     fn builder(&self, device: Device, threads: usize, purpose: Purpose) -> Result<SessionBuilder, NnError> {
@@ -126,6 +126,10 @@ impl OnnxBackend {
     }
 
     /// Adds the CUDA execution provider, whose absence is an error.
+    ///
+    /// `session.disable_cpu_ep_fallback` stays off: ONNX Runtime itself puts what computes shapes (`Shape` and what takes its
+    /// result) on the processor, because the results are needed there, and with that setting it refuses every graph that has
+    /// such nodes, which is most. Operators that CUDA lacks run on the processor too, which the log says at debug level.
     fn on_cuda(&self, builder: SessionBuilder, ordinal: u32) -> Result<SessionBuilder, NnError> {
         let unavailable = |cause: &str| {
             NnError::DeviceUnavailable(
@@ -148,12 +152,13 @@ impl OnnxBackend {
 /// No device but the one that was asked for is chosen behind our back, and no file is opened but those handed over.
 fn configure(builder: SessionBuilder, threads: usize, purpose: Purpose) -> ort::Result<SessionBuilder> {
     let (level, prepacking) = match purpose {
-        Purpose::Serve => (GraphOptimizationLevel::Level3, true),
+        Purpose::Serve | Purpose::ServeAnyShape => (GraphOptimizationLevel::Level3, true),
         Purpose::RunOnce => (GraphOptimizationLevel::Level1, false),
     };
     Ok(builder
         .with_optimization_level(level)?
         .with_prepacking(prepacking)?
+        .with_memory_pattern(purpose == Purpose::Serve)?
         .with_intra_threads(threads)?
         .with_inter_threads(1)?
         .with_intra_op_spinning(false)?
@@ -182,9 +187,9 @@ impl Backend for OnnxBackend {
         }
         let graph = model.require(path)?;
         let external = weights::external(model, path)?;
-        let files: Vec<_> = external.iter().map(|file| (&*file.location, &file.bytes)).collect();
+        let beside = External::Files(external.iter().map(|file| (&*file.location, &file.bytes)).collect());
         let make = |threads| {
-            self.session(options.device, threads, Purpose::Serve, graph, &files)
+            self.session(options.device, threads, Purpose::Serve, graph, &beside)
                 .map_err(|error| error.of_model(&described))
         };
         let chosen = layout::choose(self, options, make, sample::run_zeros)?;

@@ -23,17 +23,17 @@ pub(crate) struct SharedSession {
     output_names: Vec<CString>,
     /// Where the inputs of a run are.
     memory: MemoryInfo<'static>,
-    /// Weights beside the graph. The session points into them, so they go after it.
-    _weights: Vec<Bytes>,
+    /// Weights beside the graph, and tensors over them. The session points there, so they go after it.
+    _weights: (Vec<Value>, Vec<Bytes>),
 }
 
 impl SharedSession {
     /// Takes a session over, and what it points into.
-    pub fn new(session: Session, weights: Vec<Bytes>) -> ort::Result<Self> {
+    pub fn new(session: Session, weights: (Vec<Value>, Vec<Bytes>)) -> ort::Result<Self> {
         let names = |outlets: &[Outlet]| {
             outlets.iter().map(|outlet| CString::new(outlet.name()).map_err(ort::Error::wrap)).collect::<Result<_, _>>()
         };
-        let memory = MemoryInfo::new(AllocationDevice::CPU, 0, AllocatorType::Device, MemoryType::default())?;
+        let memory = processor_memory()?;
         let (input_names, output_names) = (names(session.inputs())?, names(session.outputs())?);
         Ok(SharedSession { session, input_names, output_names, memory, _weights: weights })
     }
@@ -80,4 +80,9 @@ impl SharedSession {
         status?;
         results.ok_or_else(|| ort::Error::new("a run left an output out"))
     }
+}
+
+/// The description of the processor's own memory.
+pub(crate) fn processor_memory() -> ort::Result<MemoryInfo<'static>> {
+    MemoryInfo::new(AllocationDevice::CPU, 0, AllocatorType::Device, MemoryType::default())
 }

@@ -16,8 +16,10 @@ use crate::signature;
 /// A value of ONNX Runtime's, released when dropped.
 pub(crate) struct Value(NonNull<sys::OrtValue>);
 
-// SAFETY: a value is a reference-counted tensor; ONNX Runtime has any thread read and release it.
+// SAFETY: a value is a reference-counted tensor, which ONNX Runtime has any thread release.
 unsafe impl Send for Value {}
+// SAFETY: what is done to a shared one only reads.
+unsafe impl Sync for Value {}
 
 impl Drop for Value {
     fn drop(&mut self) {

@@ -13,6 +13,7 @@ use headland_nn_core::NnError;
 use super::int8::{self, Peaks, Range};
 use super::linear::Linear;
 use super::weights::{Stored, Weights};
+use crate::external::ExternalTensor;
 use crate::graph::{Attribute, Edge, Elem, Graph};
 
 /// Inputs by their position.
@@ -37,8 +38,10 @@ pub(crate) enum Kind<'a> {
 
 /// A model for ONNX Runtime.
 pub(crate) struct Written {
-    /// The graph, whose constants lie in it or in the weights file.
+    /// The graph.
     pub model: Vec<u8>,
+    /// Its constants that lie in the weights file.
+    pub external: Vec<ExternalTensor>,
     /// What the weights it uses take once loaded.
     pub weights_bytes: u64,
 }
@@ -200,6 +203,7 @@ impl<'a> Writer<'a> {
         } else {
             self.graph.output("token_embeddings", hidden, Elem::F32, &[-1, width]);
         }
-        Written { model: self.graph.into_model(), weights_bytes: self.weights_bytes }
+        let (model, external) = self.graph.into_model();
+        Written { model, external, weights_bytes: self.weights_bytes }
     }
 }

@@ -6,7 +6,7 @@ use headland_encoder::Slice;
 
 /// Tokens of one run: enough to keep the matrix products busy, few enough that what lies between two of them stays in the
 /// cache.
-const RUN_TOKENS: usize = 1024;
+const RUN_TOKENS: usize = 512;
 
 /// Pairs of tokens that a run's attention may compute for nothing, in units of the model's width: texts are padded to the
 /// longest of their run. So many cost as much as some tens of tokens, and splitting a run costs about that too.

@@ -8,9 +8,9 @@ use half::{bf16, f16};
 use headland_nn_core::{ModelFiles, NnError};
 use safetensors::{Dtype, SafeTensors};
 
-use crate::graph::{Edge, Elem, Graph, Place};
+use crate::graph::{Edge, Elem, Graph};
 
-/// The file, which is also what the graph calls it.
+/// The file.
 pub(crate) const FILE: &str = "model.safetensors";
 
 /// The tensor that every family has and whose name tells the prefix of all others: folders saved from a bare model have
@@ -53,8 +53,8 @@ impl<'a> Weights<'a> {
     }
 
     /// The file itself.
-    pub fn bytes(&self) -> Bytes {
-        self.bytes.clone()
+    pub fn bytes(&self) -> &'a Bytes {
+        self.bytes
     }
 
     /// The tensor `name`, which must be of this `shape` and hold floats of 16 or 32 bits.
@@ -94,8 +94,7 @@ impl Stored<'_> {
         if !self.data.as_ptr().addr().is_multiple_of(size) {
             return graph.constant(&self.name, self.elem, &self.shape, self.data);
         }
-        let place = Place { location: FILE, offset: self.offset, length: self.data.len() };
-        graph.external(&self.name, self.elem, &self.shape, &place)
+        graph.external(&self.name, self.elem, &self.shape, self.offset, self.data.len())
     }
 
     /// As a constant of `graph` in FP32. What is stored in another type is converted while the graph loads.
