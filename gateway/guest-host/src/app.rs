@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use headland_batcher::Caller;
 use headland_batcher::ModelTable;
 use headland_package::{AppManifest, AppName, Limits, ModelVersion};
 use headland_trust::Evidence;
@@ -95,7 +96,11 @@ impl App {
         App {
             limits: manifest.limits,
             env: manifest.env.clone().into_iter().collect(),
-            grants: Arc::new(Grants { app: manifest.name.clone(), models: manifest.models.clone() }),
+            grants: Arc::new(Grants {
+                app: manifest.name.clone(),
+                models: manifest.models.clone(),
+                caller: Caller { name: name.clone(), weight: manifest.model_weight },
+            }),
             outbound: Arc::new(Outbound { app: name.clone(), allow: manifest.outbound.clone() }),
             stats,
             name,

@@ -1,7 +1,7 @@
 //! The host functions of the four `wasi:nn` interfaces, one per function of the WIT.
 
 use bytes::Bytes;
-use headland_batcher::{Call, Model};
+use headland_batcher::{Call, Caller, Model};
 use headland_nn_core::{MAX_RANK, NamedTensor, NnError};
 use headland_package::ModelRef;
 use wasmtime::component::{ComponentType, Lift, Linker, Resource, ResourceType};
@@ -189,7 +189,7 @@ impl WasiNnCtxView<'_> {
         for (name, tensor) in inputs {
             tensors.push((name, self.take_tensor(tensor)?));
         }
-        let outputs = match run(&model, tensors, self.ctx.deadline).await {
+        let outputs = match run(&model, tensors, self.ctx.deadline, self.ctx.grants.caller.clone()).await {
             Ok(outputs) => outputs,
             Err(RunError::Tensor(error)) => return Ok(Err(error)),
             Err(RunError::Model(error)) => return Ok(Err(self.told(&model, error))),
@@ -269,6 +269,7 @@ async fn run(
     model: &Model,
     tensors: Vec<(String, GuestTensor)>,
     deadline: Option<std::time::Instant>,
+    caller: Caller,
 ) -> Result<Vec<(String, GuestTensor)>, RunError> {
     let mut inputs = Vec::with_capacity(tensors.len());
     for (name, tensor) in tensors {
@@ -276,7 +277,7 @@ async fn run(
         let tensor = to_tensor(&name, tensor, expected).map_err(RunError::Tensor)?;
         inputs.push(NamedTensor::new(name, tensor));
     }
-    let call = Call { inputs: inputs.into(), deadline, ..Call::default() };
+    let call = Call { inputs: inputs.into(), deadline, caller, ..Call::default() };
     let outputs = model.infer(call).await.map_err(RunError::Model)?.outputs;
     let outputs = outputs.into_iter().map(|output| Ok((output.name.to_string(), to_guest_tensor(output)?)));
     outputs.collect::<Result<_, _>>().map_err(RunError::Tensor)

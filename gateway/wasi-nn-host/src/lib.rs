@@ -14,7 +14,7 @@ mod resources;
 use std::sync::Arc;
 use std::time::Instant;
 
-use headland_batcher::ModelTable;
+use headland_batcher::{Caller, ModelTable};
 use headland_package::{AppName, ModelRef, ModelSelector};
 use wasmtime::component::ResourceTable;
 
@@ -32,6 +32,8 @@ pub struct Grants {
     pub app: AppName,
     /// The models it may load; a bare name allows every version.
     pub models: Vec<ModelRef>,
+    /// As whom it stands in a model's queue.
+    pub caller: Caller,
 }
 
 impl Grants {
@@ -88,7 +90,8 @@ mod tests {
     use super::*;
 
     fn grants(models: &[&str]) -> Grants {
-        Grants { app: "x".parse().unwrap(), models: models.iter().map(|model| model.parse().unwrap()).collect() }
+        let models = models.iter().map(|model| model.parse().unwrap()).collect();
+        Grants { app: "x".parse().unwrap(), models, caller: Caller::native() }
     }
 
     #[test]

@@ -22,6 +22,8 @@ const RESERVED_PATHS: [&str; 2] = ["/v1", "/v2"];
 pub const DEADLINE_MS_MAX: u64 = 3_600_000;
 /// Largest request body, unless the manifest says otherwise.
 pub const DEFAULT_BODY: ByteSize = ByteSize(8 << 20);
+/// The largest share of a model that an app may ask for, beside others' 100.
+pub const MODEL_WEIGHT_MAX: u32 = 10_000;
 /// The most routes of one app.
 pub const ROUTES_MAX: usize = 256;
 
@@ -34,6 +36,8 @@ pub struct AppManifest {
     pub routes: Vec<Route>,
     /// Models it may use, each as `name`, `name:version` or `name@sha256:...`; a bare name allows every version.
     pub models: Vec<ModelRef>,
+    /// Its share of a model that several apps want more of than there is, beside theirs.
+    pub model_weight: u32,
     /// Origins it may send HTTP requests to, such as `https://api.example.com`.
     pub outbound: Vec<String>,
     /// What a request may use.
@@ -76,7 +80,7 @@ struct RawManifest {
     name: AppName,
     route: Vec<RawRoute>,
     #[serde(default)]
-    models: RawAllow,
+    models: RawModels,
     #[serde(default)]
     outbound: RawAllow,
     #[serde(default)]
@@ -97,6 +101,14 @@ struct RawRoute {
 
 fn default_weight() -> u32 {
     100
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawModels {
+    #[serde(default)]
+    allow: Vec<String>,
+    weight: Option<u32>,
 }
 
 #[derive(Default, Deserialize)]
@@ -171,11 +183,16 @@ impl RawManifest {
             .iter()
             .map(|model| model.parse().map_err(|error| format!("[models] allow: {error}")))
             .collect::<Result<_, _>>()?;
+        let model_weight = self.models.weight.unwrap_or(default_weight());
+        if !(1..=MODEL_WEIGHT_MAX).contains(&model_weight) {
+            return Err(format!("[models] weight must be between 1 and {MODEL_WEIGHT_MAX}"));
+        }
         let outbound = self.outbound.allow.iter().map(|origin| check_origin(origin)).collect::<Result<_, _>>()?;
         Ok(AppManifest {
             name: self.name,
             routes,
             models,
+            model_weight,
             outbound,
             limits: self.limits.check()?,
             env: self.env,
@@ -268,6 +285,7 @@ mod tests {
             component = "dist/search.wasm"
             [models]
             allow = ["all-minilm-l6-v2", "digits:2"]
+            weight = 300
             [outbound]
             allow = ["https://API.example.com"]
             [limits]
@@ -287,7 +305,7 @@ mod tests {
             manifest.limits,
             Limits { memory: ByteSize(32 << 20), deadline_ms: 500, body: DEFAULT_BODY, instances: DEFAULT_INSTANCES }
         );
-        assert_eq!(manifest.outbound, ["https://api.example.com"]);
+        assert_eq!((manifest.outbound, manifest.model_weight), (vec!["https://api.example.com".to_owned()], 300));
     }
 
     #[test]
@@ -306,6 +324,7 @@ mod tests {
             ("name = 'x'\n[[route]]\npath = '/v2/x'\ncomponent = 'x'".to_owned(), "belongs to the native endpoints"),
             (format!("{route}[limits]\nmemory = '5GiB'"), "memory must be between"),
             (format!("{route}[outbound]\nallow = ['example.com']"), "must be scheme and host"),
+            (format!("{route}[models]\nweight = 0"), "[models] weight must be between 1 and 10000"),
             (format!("{route}[models]\nallow = ['a/b']"), "[models] allow: `a/b` is not a model name"),
             (format!("{route}[limits]\ndeadline_ms = 0"), "deadline_ms must be between"),
             (format!("{route}[limits]\nmemroy = '1MiB'"), "did you mean `memory`?"),

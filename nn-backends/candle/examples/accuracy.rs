@@ -18,7 +18,7 @@ fn main() {
     let mut cosines: Vec<(f64, usize, &str)> = texts
         .lines()
         .map(|text| {
-            let inputs = encoder.encode(&[text]).expect("tokens").into_inputs(full.signature());
+            let inputs = encoder.encode(&[text]).expect("tokens").inputs(full.signature()).expect("tensors");
             let [exact, close] = [&mut full, &mut int8].map(|executor| embed(executor.as_mut(), &inputs));
             (cosine(&exact, &close), inputs[0].tensor.shape()[1], text)
         })
