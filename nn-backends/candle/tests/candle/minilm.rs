@@ -57,7 +57,7 @@ fn eight_bits_stay_close_to_full_precision_and_batched_equals_single() {
     let encoder = TextEncoder::open(&folder::open(&dir).unwrap()).unwrap().unwrap();
     let goldens = goldens();
     let texts: Vec<&str> = goldens.iter().map(|golden| &*golden.sentence).collect();
-    let encode = |texts: &[&str]| encoder.encode(texts).unwrap().into_inputs(full.signature());
+    let encode = |texts: &[&str]| encoder.encode(texts).unwrap().inputs(full.signature()).unwrap();
     let (all, singles) = (encode(&texts), texts.iter().map(|text| encode(&[text])).collect::<Vec<_>>());
     let exact = sentences(&mut *full, &all);
     let batched = sentences(&mut *int8, &all);
