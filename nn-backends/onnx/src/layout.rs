@@ -14,15 +14,19 @@ use headland_nn_core::{Device, LoadOptions, NnError};
 use crate::load::OnnxBackend;
 use crate::session::SharedSession;
 
-/// How long each measurement runs at least, unless two runs take longer.
+/// How long each measurement runs at least, unless three runs take longer.
 const MEASURE: Duration = Duration::from_millis(10);
-const RUNS_MIN: u32 = 2;
+const RUNS_MIN: u32 = 3;
 
 /// A run that takes longer than this on one thread is not for measuring: its caller is waiting for every core there is.
 const LONG_RUN: Duration = Duration::from_millis(250);
 
 /// Spreading one run over all cores never got more than this share of what as many runs side by side can do at best.
 const SPREAD_AT_MOST: f64 = 0.75;
+
+/// How much more one run at a time on all cores must get done than runs side by side, for what was measured to be no chance:
+/// on a machine that is busy with other things, runs side by side look worse than they are.
+const CLEARLY: f64 = 1.5;
 
 /// What was chosen.
 pub(crate) struct Chosen {
@@ -82,29 +86,31 @@ fn measured(
     }
     let spread_rate = rate(&spread, 1, &sample);
     let why = |ratio: f64| format!("; measured {ratio:.2} times the other way");
-    match spread_rate > side_by_side {
+    match spread_rate > side_by_side * CLEARLY {
         true => chosen(spread, 1, cores, why(spread_rate / side_by_side)),
         false => chosen(single, cores, 1, why(side_by_side / spread_rate)),
     }
 }
 
-/// Runs a second by `callers` at once.
+/// Runs a second that `callers` at once make when nothing else is in their way: by each one's quickest run, since a busy
+/// machine only ever makes a run slower.
 fn rate(session: &SharedSession, callers: usize, sample: impl Fn(&SharedSession) -> Result<(), NnError> + Sync) -> f64 {
     let begun = Instant::now();
     let caller = || {
-        let mut runs = 0;
+        let (mut runs, mut quickest) = (0, f64::INFINITY);
         while runs < RUNS_MIN || begun.elapsed() < MEASURE {
+            let begun = Instant::now();
             // What failed took its time too, and a sample that ran once hardly fails.
             let _ = sample(session);
+            quickest = quickest.min(begun.elapsed().as_secs_f64());
             runs += 1;
         }
-        runs
+        1.0 / quickest.max(f64::MIN_POSITIVE)
     };
-    let runs: u32 = thread::scope(|scope| {
+    thread::scope(|scope| {
         let others: Vec<_> = (1..callers).map(|_| scope.spawn(caller)).collect();
-        caller() + others.into_iter().map(|other| other.join().unwrap_or(0)).sum::<u32>()
-    });
-    f64::from(runs) / begun.elapsed().as_secs_f64()
+        caller() + others.into_iter().map(|other| other.join().unwrap_or(0.0)).sum::<f64>()
+    })
 }
 
 fn describe(instances: usize, threads: usize) -> String {
