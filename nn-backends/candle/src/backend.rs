@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::thread::available_parallelism;
 
 use headland_encoder::{Architecture, Pooling, signature};
-use headland_kernels::{self as kernels, Level};
+use headland_kernels::Level;
 use headland_nn_core::{Backend, Device, Executor, LoadOptions, ModelFiles, NnError, Precision};
 
-use crate::encoder::Encoder;
 use crate::executor::{CandleExecutor, Model};
+use crate::load;
 use crate::weights::Weights;
 
 /// Loads sentence-embedding models of the BERT family: `config.json`, `model.safetensors`, and the pooling and
@@ -42,14 +42,11 @@ impl Backend for CandleBackend {
         }
         let architecture = Architecture::read(model)?;
         let pooling = Pooling::read(model)?;
-        let precision = match options.precision {
-            Precision::Full => kernels::Precision::Full,
-            Precision::Int8 => kernels::Precision::Int8,
-        };
-        let encoder = Encoder::load(&Weights::open(model)?, &architecture, precision)?;
+        let level = Level::best();
+        let encoder = load::encoder(&Weights::open(model)?, &architecture, level, options.precision)?;
         let model = Arc::new(Model {
             signature: signature(architecture.hidden, pooling.width(architecture.hidden)),
-            description: describe(precision),
+            description: describe(level, options.precision),
             architecture,
             encoder,
             pooling,
@@ -67,10 +64,10 @@ fn instances() -> NonZeroUsize {
 }
 
 /// How a model runs, for people.
-fn describe(precision: kernels::Precision) -> String {
+fn describe(level: Level, precision: Precision) -> String {
     let numbers = match precision {
-        kernels::Precision::Full => "f32",
-        kernels::Precision::Int8 => "int8",
+        Precision::Full => "f32",
+        Precision::Int8 => "int8",
     };
-    format!("own kernels, {}, {numbers}, packed batches, one thread an executor", Level::best())
+    format!("own kernels, {level}, {numbers}, packed batches, one thread an executor")
 }

@@ -8,6 +8,7 @@
 mod backend;
 mod encoder;
 mod executor;
+mod load;
 mod weights;
 
 pub use backend::CandleBackend;

@@ -4,7 +4,7 @@
 use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use headland_kernels::{Activation, Attention, AttentionScratch, LayerNorm, Level, Linear, LinearScratch, Precision};
+use headland_kernels::{Activation, Attention, AttentionScratch, LayerNorm, Level, Linear, LinearScratch};
 
 const HIDDEN: usize = 384;
 const WIDE: usize = 1536;
@@ -15,12 +15,14 @@ fn numbers(count: usize) -> Vec<f32> {
 }
 
 fn products(criterion: &mut Criterion) {
-    for (level, precision) in
-        Level::available().flat_map(|level| [Precision::Full, Precision::Int8].map(|precision| (level, precision)))
-    {
-        let mut group = criterion.benchmark_group(format!("product/{level}/{precision:?}"));
+    for (level, int8) in Level::available().flat_map(|level| [false, true].map(|int8| (level, int8))) {
+        let mut group = criterion.benchmark_group(format!("product/{level}/{}", if int8 { "int8" } else { "f32" }));
         for [inputs, outputs] in [[HIDDEN, 3 * HIDDEN], [HIDDEN, HIDDEN], [HIDDEN, WIDE], [WIDE, HIDDEN]] {
-            let linear = Linear::new(level, precision, &numbers(inputs * outputs), inputs, &numbers(outputs));
+            let (weights, bias) = (numbers(inputs * outputs), numbers(outputs));
+            let linear = match int8 {
+                true => Linear::int8(level, &weights, inputs, &bias, &[]),
+                false => Linear::full(level, &weights, inputs, &bias),
+            };
             for rows in [1, 13, 128, 416] {
                 let (x, mut out, mut scratch) =
                     (numbers(rows * inputs), vec![0.0; rows * outputs], LinearScratch::default());
@@ -35,7 +37,7 @@ fn products(criterion: &mut Criterion) {
 
 fn gelu(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("gelu");
-    let linear = Linear::new(Level::best(), Precision::Full, &numbers(HIDDEN * WIDE), HIDDEN, &numbers(WIDE));
+    let linear = Linear::full(Level::best(), &numbers(HIDDEN * WIDE), HIDDEN, &numbers(WIDE));
     let (x, mut out, mut scratch) = (numbers(128 * HIDDEN), vec![0.0; 128 * WIDE], LinearScratch::default());
     group.throughput(Throughput::Elements((2 * 128 * HIDDEN * WIDE) as u64));
     group.bench_function("after a product", |bencher| {

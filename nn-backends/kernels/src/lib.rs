@@ -23,5 +23,5 @@ mod test_support;
 pub use attention::{Attention, AttentionScratch};
 pub use functions::Activation;
 pub use level::Level;
-pub use linear::{Linear, LinearScratch, Precision};
+pub use linear::{Linear, LinearScratch};
 pub use norm::LayerNorm;

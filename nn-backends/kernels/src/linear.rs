@@ -6,15 +6,6 @@ use crate::level::Level;
 use crate::quantize::{FinishUnits, QuantizedRows, QuantizedWeights};
 use crate::simd::{Simd, Work};
 
-/// In what numbers products are computed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Precision {
-    /// f32.
-    Full,
-    /// 8 bits: activations with a scale and a zero for each row, weights with a scale for each output.
-    Int8,
-}
-
 /// `x W^T + b` over rows.
 pub struct Linear {
     level: Level,
@@ -35,14 +26,22 @@ enum Weights {
 pub struct LinearScratch(QuantizedRows);
 
 impl Linear {
-    /// Packs `weights`, `[outputs, inputs]`, of which there must be `inputs` for each `bias`.
+    /// Packs `weights`, `[outputs, inputs]`, of which there must be `inputs` for each `bias`, to compute in f32.
     ///
     /// # Panics
     /// When there are not, or none.
-    pub fn new(level: Level, precision: Precision, weights: &[f32], inputs: usize, bias: &[f32]) -> Self {
-        assert!(inputs > 0 && !bias.is_empty(), "a map from or to nothing");
-        assert_eq!(weights.len(), inputs * bias.len(), "weights for {inputs} inputs and {} outputs", bias.len());
-        level.run(Pack { level, precision, weights, inputs, bias })
+    pub fn full(level: Level, weights: &[f32], inputs: usize, bias: &[f32]) -> Self {
+        level.run(Pack { level, weights, inputs, bias, largest: None })
+    }
+
+    /// The same, to compute in 8 bits: activations with a scale and a zero for each row, weights with a scale for each
+    /// output. `largest` has the largest magnitude of each input that was seen in a sample, or is empty.
+    ///
+    /// # Panics
+    /// As [`Self::full`], and when `largest` is of another length.
+    pub fn int8(level: Level, weights: &[f32], inputs: usize, bias: &[f32], largest: &[f32]) -> Self {
+        assert!(largest.is_empty() || largest.len() == inputs, "{} magnitudes of {inputs} inputs", largest.len());
+        level.run(Pack { level, weights, inputs, bias, largest: Some(largest) })
     }
 
     /// Columns of what goes in.
@@ -92,10 +91,11 @@ impl Linear {
 
 struct Pack<'a> {
     level: Level,
-    precision: Precision,
     weights: &'a [f32],
     inputs: usize,
     bias: &'a [f32],
+    /// For 8 bits.
+    largest: Option<&'a [f32]>,
 }
 
 impl Work for Pack<'_> {
@@ -103,15 +103,15 @@ impl Work for Pack<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, _: S) -> Linear {
-        let Pack { level, precision, weights, inputs, bias } = self;
+        let Pack { level, weights, inputs, bias, largest } = self;
         let outputs = bias.len();
+        assert!(inputs > 0 && outputs > 0, "a map from or to nothing");
+        assert_eq!(weights.len(), inputs * outputs, "weights for {inputs} inputs and {outputs} outputs");
         let mut bias = bias.to_vec();
         bias.resize(outputs.next_multiple_of(panel_width::<S>()), 0.0);
-        let weights = match precision {
-            Precision::Full => {
-                Weights::Full(Packed::new::<S>(inputs, outputs, |input, output| weights[output * inputs + input]))
-            }
-            Precision::Int8 => Weights::Int8(QuantizedWeights::new::<S>(weights, inputs, outputs)),
+        let weights = match largest {
+            None => Weights::Full(Packed::new::<S>(inputs, outputs, |input, output| weights[output * inputs + input])),
+            Some(largest) => Weights::Int8(QuantizedWeights::new::<S>(weights, inputs, outputs, largest)),
         };
         Linear { level, inputs, outputs, bias, weights }
     }
@@ -139,7 +139,7 @@ impl Work for Map<'_> {
             }
             Weights::Int8(weights) => {
                 let LinearScratch(rows) = scratch;
-                rows.fill(simd, x, linear.inputs);
+                rows.fill(simd, x, &weights.factors);
                 multiply(simd, rows.rows(), weights.packed.panels(), &mut FinishUnits { weights, rows, floats });
             }
         }

@@ -28,9 +28,10 @@ pub(crate) struct RowScale {
 }
 
 impl QuantizedRows {
-    /// Takes `rows` of `width` each.
+    /// Takes `rows`, each multiplied by `factors`.
     #[inline(always)]
-    pub fn fill<S: Simd>(&mut self, simd: S, rows: &[f32], width: usize) {
+    pub fn fill<S: Simd>(&mut self, simd: S, rows: &[f32], factors: &[f32]) {
+        let width = factors.len();
         let count = rows.len() / width;
         // Whole vectors are stored, so a row has room for them.
         self.stride = width.next_multiple_of(S::LANES) / S::GROUP;
@@ -38,7 +39,7 @@ impl QuantizedRows {
         self.of_row.resize(count, RowScale::default());
         let units = self.units.chunks_exact_mut(self.stride);
         for ((row, units), scale) in rows.chunks_exact(width).zip(units).zip(&mut self.of_row) {
-            *scale = quantize_row(simd, row, units);
+            *scale = quantize_row(simd, row, factors, units);
         }
     }
 
@@ -49,11 +50,14 @@ impl QuantizedRows {
 }
 
 #[inline(always)]
-fn quantize_row<S: Simd>(simd: S, row: &[f32], units: &mut [i32]) -> RowScale {
+fn quantize_row<S: Simd>(simd: S, row: &[f32], factors: &[f32], units: &mut [i32]) -> RowScale {
+    let vectors = || {
+        let pairs = row.chunks(S::LANES).zip(factors.chunks(S::LANES));
+        pairs.map(|(values, factors)| simd.mul(simd.load_some(values, 0.0), simd.load_some(factors, 0.0)))
+    };
     let mut most = simd.splat(0.0);
     let mut least_negated = simd.splat(0.0);
-    for values in row.chunks(S::LANES) {
-        let values = simd.load_some(values, 0.0);
+    for values in vectors() {
         most = simd.max(most, values);
         least_negated = simd.max(least_negated, simd.sub(simd.splat(0.0), values));
     }
@@ -64,8 +68,8 @@ fn quantize_row<S: Simd>(simd: S, row: &[f32], units: &mut [i32]) -> RowScale {
     let (factor, shift) = (simd.splat(per_step), simd.splat(zero));
     let zero = zero as i32;
     let subtracted = simd.splat_int(zero);
-    for (values, units) in row.chunks(S::LANES).zip(units.chunks_exact_mut(S::LANES / S::GROUP)) {
-        let number = simd.round(simd.mul_add(simd.load_some(values, 0.0), factor, shift));
+    for (values, units) in vectors().zip(units.chunks_exact_mut(S::LANES / S::GROUP)) {
+        let number = simd.round(simd.mul_add(values, factor, shift));
         let number = simd.min(simd.max(number, simd.splat(0.0)), simd.splat(ACTIVATION_MOST));
         // SAFETY: the chunk has as many units as a vector makes.
         unsafe { simd.store_units_at(simd.to_int(number), subtracted, units.as_mut_ptr()) };
@@ -80,11 +84,18 @@ pub(crate) struct QuantizedWeights {
     scales: Vec<f32>,
     /// For each output, filled up to whole panels: the sum of its weights, which a row's zero adds that many times.
     sums: Vec<i32>,
+    /// For each input: what activations are multiplied by, and weights divided by.
+    pub factors: Vec<f32>,
 }
 
 impl QuantizedWeights {
-    /// Of weights `[outputs, inputs]`.
-    pub fn new<S: Simd>(weights: &[f32], inputs: usize, outputs: usize) -> Self {
+    /// Of weights `[outputs, inputs]`, where `largest` has the largest magnitude of each input that was seen, or is empty.
+    pub fn new<S: Simd>(weights: &[f32], inputs: usize, outputs: usize, largest: &[f32]) -> Self {
+        let factors = if largest.is_empty() { vec![1.0; inputs] } else { smoothing(weights, largest) };
+        let weights: Vec<f32> = weights
+            .chunks_exact(inputs)
+            .flat_map(|row| row.iter().zip(&factors).map(|(w, factor)| w / factor))
+            .collect();
         let padded = outputs.next_multiple_of(panel_width::<S>());
         let (mut scales, mut sums) = (vec![0.0; padded], vec![0; padded]);
         let mut numbers = vec![0i8; weights.len()];
@@ -108,13 +119,36 @@ impl QuantizedWeights {
                 unit | (value(index) & (!0u32 >> (32 - bits)) as i32) << (index * bits)
             })
         });
-        QuantizedWeights { packed, scales, sums }
+        QuantizedWeights { packed, scales, sums, factors }
     }
 
     /// Bytes of memory.
     pub fn bytes(&self) -> usize {
-        self.packed.bytes() + self.scales.len() * size_of::<f32>() + self.sums.len() * size_of::<i32>()
+        let of_inputs_and_outputs = self.scales.len() + self.sums.len() + self.factors.len();
+        self.packed.bytes() + of_inputs_and_outputs * size_of::<f32>()
     }
+}
+
+/// Factors that take what makes 8 bits hard from the activations, where few inputs are large, and give half of it, by the
+/// root, to the weights, which have a scale for each output (SmoothQuant; Xiao et al., 2022). Inputs that a sample shows to
+/// be small may be larger in other texts: none counts as less than the median.
+fn smoothing(weights: &[f32], largest: &[f32]) -> Vec<f32> {
+    let mut of_weights = vec![0.0f32; largest.len()];
+    for row in weights.chunks_exact(largest.len()) {
+        of_weights.iter_mut().zip(row).for_each(|(most, weight)| *most = most.max(weight.abs()));
+    }
+    let (floor, weight_floor) = (quantile(largest, 2), quantile(&of_weights, 10));
+    let factor = |(input, weight): (&f32, &f32)| (weight.max(weight_floor) / input.max(floor)).sqrt();
+    let factors = largest.iter().zip(&of_weights).map(factor);
+    // What is no usable number comes of weights or activations that are none.
+    factors.map(|factor| if factor.is_normal() { factor } else { 1.0 }).collect()
+}
+
+/// The value that one in `parts` is below.
+fn quantile(values: &[f32], parts: usize) -> f32 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f32::total_cmp);
+    sorted[sorted.len() / parts]
 }
 
 /// Makes floats of sums of units, and passes them on.

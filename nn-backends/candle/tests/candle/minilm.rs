@@ -64,7 +64,7 @@ fn eight_bits_stay_close_to_full_precision_and_batched_equals_single() {
     for (index, text) in texts.iter().enumerate() {
         let cosine = cosine(&exact[index], &batched[index]);
         eprintln!("cosine {cosine:.6} {text:.40?}");
-        assert!(cosine > 0.99, "{text:?}: {cosine}");
+        assert!(cosine > 0.995, "{text:?}: {cosine}");
         assert_eq!(sentences(&mut *int8, &singles[index])[0], batched[index], "{text:?}");
     }
     assert!(int8.memory_bytes() < full.memory_bytes() / 3 * 2, "{} {}", int8.memory_bytes(), full.memory_bytes());

@@ -2,12 +2,19 @@
 
 use proptest::prelude::*;
 
-use super::{Linear, LinearScratch, Precision};
+use super::{Linear, LinearScratch};
 use crate::functions::Activation;
 use crate::level::Level;
 use crate::test_support::{levels, numbers, product};
 
-const PRECISIONS: [Precision; 2] = [Precision::Full, Precision::Int8];
+#[derive(Clone, Copy, Debug)]
+enum Precision {
+    Full,
+    Int8,
+    Smoothed,
+}
+
+const PRECISIONS: [Precision; 3] = [Precision::Full, Precision::Int8, Precision::Smoothed];
 
 struct Case {
     x: Vec<f32>,
@@ -27,7 +34,16 @@ impl Case {
     }
 
     fn linear(&self, level: Level, precision: Precision) -> Linear {
-        Linear::new(level, precision, &self.weights, self.inputs, &self.bias)
+        let Case { weights, bias, inputs, .. } = self;
+        let mut largest = vec![0.0f32; *inputs];
+        for row in self.x.chunks(*inputs) {
+            largest.iter_mut().zip(row).for_each(|(most, x)| *most = most.max(x.abs()));
+        }
+        match precision {
+            Precision::Full => Linear::full(level, weights, *inputs, bias),
+            Precision::Int8 => Linear::int8(level, weights, *inputs, bias, &[]),
+            Precision::Smoothed => Linear::int8(level, weights, *inputs, bias, &largest),
+        }
     }
 
     fn map(&self, level: Level, precision: Precision) -> Vec<f32> {
@@ -100,7 +116,7 @@ fn no_sum_of_eight_bits_saturates() {
     for sign in [1.0, -1.0] {
         let (weights, bias) = (vec![sign; inputs * outputs], vec![0.0; outputs]);
         for level in levels() {
-            let linear = Linear::new(level, Precision::Int8, &weights, inputs, &bias);
+            let linear = Linear::int8(level, &weights, inputs, &bias, &[]);
             for value in [1.0, -1.0] {
                 let expected = sign * value * inputs as f32;
                 let got = map(&linear, &vec![value; 3 * inputs]);
@@ -121,6 +137,24 @@ fn large_and_small_rows_do_not_disturb_each_other_in_eight_bits() {
             let linear = case.linear(level, Precision::Int8);
             map(&linear, &small.x)
         });
+    }
+}
+
+#[test]
+fn smoothing_keeps_what_one_large_input_would_drown() {
+    let mut case = Case::new(7, 30, 64, 40);
+    case.x.iter_mut().step_by(64).for_each(|x| *x *= 300.0);
+    case.weights.iter_mut().step_by(64).for_each(|weight| *weight /= 300.0);
+    case.bias.fill(0.0);
+    for level in levels() {
+        let error = |precision: Precision| {
+            let exact = product(&case.x, &case.weights, 64);
+            let squares =
+                exact.iter().zip(case.map(level, precision)).map(|(exact, x)| (exact[0] - f64::from(x)).powi(2));
+            squares.sum::<f64>().sqrt()
+        };
+        let (plain, smoothed) = (error(Precision::Int8), error(Precision::Smoothed));
+        assert!(smoothed < plain / 8.0, "{level}: {smoothed} and {plain}");
     }
 }
 
@@ -153,10 +187,11 @@ fn rows_of_zeros_give_the_bias_in_eight_bits_too() {
 fn numbers_that_are_none_stay_in_their_row() {
     for (level, precision) in levels().into_iter().flat_map(|level| PRECISIONS.map(|precision| (level, precision))) {
         let mut case = Case::new(3, 3, 20, 35);
-        let clean = case.map(level, precision);
+        let linear = case.linear(level, precision);
+        let clean = map(&linear, &case.x);
         case.x[20] = f32::NAN;
         case.x[21] = f32::INFINITY;
-        let spoiled = case.map(level, precision);
+        let spoiled = map(&linear, &case.x);
         assert_eq!((&spoiled[..35], &spoiled[70..]), (&clean[..35], &clean[70..]), "{level}");
     }
 }
@@ -164,6 +199,6 @@ fn numbers_that_are_none_stay_in_their_row() {
 #[test]
 #[should_panic = "rows of 7 outputs"]
 fn an_output_that_is_too_short_is_refused() {
-    let linear = Linear::new(Level::best(), Precision::Full, &[0.0; 35], 5, &[0.0; 7]);
+    let linear = Linear::full(Level::best(), &[0.0; 35], 5, &[0.0; 7]);
     linear.map(&[0.0; 10], &mut [0.0; 13], &mut LinearScratch::default());
 }
