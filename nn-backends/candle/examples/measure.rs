@@ -25,29 +25,31 @@ fn measure(model: &ModelFiles, precision: Precision) {
     let mut executors = CandleBackend::new().load(model, &options).expect("a model");
     println!("{}: load {:?}", executors[0].describe().unwrap_or_default(), begun.elapsed());
     for shape in SHAPES {
-        let alone = medians(&mut executors[..1], shape);
-        let together = medians(&mut executors, shape);
+        let alone = times(&mut executors[..1], shape);
+        let together = times(&mut executors, shape);
         println!(
-            "{shape:?}: alone {:.2} ms, {:.0} sequences/s; {} together {:.2} ms, {:.0} sequences/s",
-            alone[0],
+            "{shape:?}: alone median {:.2} ms, least {:.2}, {:.0} sequences/s; {} together {:.2}, {:.2}, {:.0}",
+            alone[0].0,
+            alone[0].1,
             rate(shape, &alone),
             together.len(),
-            together[0],
+            together[0].0,
+            together[0].1,
             rate(shape, &together),
         );
     }
 }
 
-/// The median milliseconds of each executor, all at once, each on a thread of its own.
-fn medians(executors: &mut [Box<dyn Executor>], shape: [usize; 2]) -> Vec<f64> {
+/// The median and least milliseconds of each executor, all at once, each on a thread of its own.
+fn times(executors: &mut [Box<dyn Executor>], shape: [usize; 2]) -> Vec<(f64, f64)> {
     std::thread::scope(|scope| {
         let threads: Vec<_> =
-            executors.iter_mut().map(|executor| scope.spawn(move || median(executor.as_mut(), shape))).collect();
+            executors.iter_mut().map(|executor| scope.spawn(move || time(executor.as_mut(), shape))).collect();
         threads.into_iter().map(|thread| thread.join().expect("no panic")).collect()
     })
 }
 
-fn median(executor: &mut dyn Executor, shape: [usize; 2]) -> f64 {
+fn time(executor: &mut dyn Executor, shape: [usize; 2]) -> (f64, f64) {
     let ids: Vec<i64> = (0..shape[0] * shape[1]).map(|i| 1000 + (i as i64 * 37) % 20_000).collect();
     let inputs = [NamedTensor::new("input_ids", Tensor::from_vec(shape, ids).expect("ids"))];
     let mut times: Vec<f64> = (0..RUNS)
@@ -58,9 +60,10 @@ fn median(executor: &mut dyn Executor, shape: [usize; 2]) -> f64 {
         })
         .collect();
     times.sort_by(f64::total_cmp);
-    times[times.len() / 2]
+    (times[times.len() / 2], times[0])
 }
 
-fn rate(shape: [usize; 2], medians: &[f64]) -> f64 {
-    medians.iter().map(|median| shape[0] as f64 * 1e3 / median).sum()
+/// Sequences a second by the medians.
+fn rate(shape: [usize; 2], times: &[(f64, f64)]) -> f64 {
+    times.iter().map(|(median, _)| shape[0] as f64 * 1e3 / median).sum()
 }

@@ -11,7 +11,7 @@ use crate::encoder::{Encoder, Scratch};
 
 /// Tokens that run at once: enough that the weights' way from memory does not count, few enough that what lies between
 /// two products stays in the caches, and within a few megabytes.
-const SLICE_TOKENS: usize = 512;
+const SLICE_TOKENS: usize = 256;
 
 /// Runs one model on the CPU, on the caller's thread.
 pub(crate) struct CandleExecutor {

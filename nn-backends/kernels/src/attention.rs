@@ -66,42 +66,46 @@ impl Work for Attend<'_> {
         if tokens == 0 {
             return;
         }
+        // Rows of scores are whole vectors.
+        let stride = tokens.next_multiple_of(S::LANES);
+        scores.resize(BLOCK_TOKENS.min(tokens) * stride, 0.0);
         for begin in (0..hidden).step_by(head_size) {
-            pack_columns::<S>(&parts[hidden + begin..], tokens, 3 * hidden, head_size, keys);
-            pack_rows::<S>(&parts[2 * hidden + begin..], tokens, 3 * hidden, head_size, values);
-            let keys = Panels { data: keys, depth: head_size, columns: tokens };
-            let values = Panels { data: values, depth: tokens, columns: head_size };
+            let of_part = |part: usize| &parts[part * hidden + begin..];
+            let keys = pack_columns(simd, of_part(1), tokens, 3 * hidden, head_size, keys);
+            let values = pack_rows(simd, of_part(2), tokens, 3 * hidden, head_size, values);
             for block in (0..tokens).step_by(BLOCK_TOKENS) {
                 let rows = BLOCK_TOKENS.min(tokens - block);
-                scores.resize(rows * tokens, 0.0);
-                let queries = Rows { data: &parts[block * 3 * hidden + begin..], rows, stride: 3 * hidden };
-                multiply(simd, queries, keys, &mut FinishFloats::storing(scores, tokens));
-                scores.chunks_exact_mut(tokens).for_each(|row| softmax(simd, row));
-                let scores = Rows { data: scores, rows, stride: tokens };
+                let scores = &mut scores[..rows * stride];
+                let queries = Rows { data: &of_part(0)[block * 3 * hidden..], rows, stride: 3 * hidden };
+                multiply(simd, queries, Panels { columns: stride, ..keys }, &mut FinishFloats::storing(scores, stride));
+                scores.chunks_exact_mut(stride).for_each(|row| softmax(simd, row, tokens));
+                let scores = Rows { data: scores, rows, stride };
                 multiply(simd, scores, values, &mut FinishFloats::storing(&mut out[block * hidden + begin..], hidden));
             }
         }
     }
 }
 
-/// e to the power of each element, over the sum of these.
+/// e to the power of each of the first `count` elements of `row`, over the sum of these. `row` is whole vectors; what
+/// stands beyond `count` is no number to use, before and after.
 #[inline(always)]
-fn softmax<S: Simd>(simd: S, row: &mut [f32]) {
+fn softmax<S: Simd>(simd: S, row: &mut [f32], count: usize) {
+    let vectors = || (0..count).step_by(S::LANES);
     let mut most = simd.splat(f32::NEG_INFINITY);
-    for x in row.chunks(S::LANES) {
-        most = simd.max(most, simd.load_some(x, f32::NEG_INFINITY));
+    for begin in vectors() {
+        most = simd.max(most, simd.load_some(&row[begin..count], f32::NEG_INFINITY));
     }
     let most = simd.splat(simd.largest(most));
     let mut sum = simd.splat(0.0);
-    for x in row.chunks_mut(S::LANES) {
+    for begin in vectors() {
         // What fills the last vector up becomes next to nothing, less than any sum's last bit.
-        let power = exp(simd, simd.sub(simd.load_some(x, f32::NEG_INFINITY), most));
+        let power = exp(simd, simd.sub(simd.load_some(&row[begin..count], f32::NEG_INFINITY), most));
         sum = simd.add(sum, power);
-        simd.store_some(power, x);
+        simd.store(power, &mut row[begin..]);
     }
     let factor = simd.splat(1.0 / simd.sum(sum));
-    for x in row.chunks_mut(S::LANES) {
-        simd.store_some(simd.mul(simd.load_some(x, 0.0), factor), x);
+    for begin in vectors() {
+        simd.store(simd.mul(simd.load(&row[begin..]), factor), &mut row[begin..]);
     }
 }
 

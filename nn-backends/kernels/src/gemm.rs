@@ -16,7 +16,7 @@ use crate::simd::{PANEL_MAX, Simd, TILE_ROWS_MAX, TILE_VECTORS};
 use tile::Tile;
 
 /// Bytes of rows that pass below one panel before the next panel's turn: they are to stay in the second cache.
-const BLOCK_BYTES: usize = 384 << 10;
+const BLOCK_BYTES: usize = 192 << 10;
 
 /// Rows of activations, `depth` elements of each at the start of every `stride`.
 #[derive(Clone, Copy)]

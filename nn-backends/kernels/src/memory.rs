@@ -1,40 +1,41 @@
-//! Memory for weights: aligned, so that no vector load crosses a cache line.
+//! Memory for weights.
 
+use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
 
-/// Bytes of a cache line.
-const ALIGNMENT: usize = 64;
+use bytemuck::Pod;
+use memmap2::MmapMut;
 
-/// Zeros to begin with, the first at the start of a cache line.
+/// Numbers in pages of their own: aligned, given back as a whole, and in huge pages where the system has some to give.
 pub(crate) struct Buffer<N> {
-    /// With room in front.
-    data: Vec<N>,
-    begin: usize,
+    pages: MmapMut,
+    of: PhantomData<N>,
 }
 
-impl<N: Copy + Default> Buffer<N> {
+impl<N: Pod> Buffer<N> {
     /// `len` zeros.
+    ///
+    /// # Panics
+    /// When there is no memory left, where other allocations abort.
     pub fn zeros(len: usize) -> Self {
-        let room = ALIGNMENT / size_of::<N>();
-        let data = vec![N::default(); len + room];
-        // Both ends are counted in elements; that the allocator aligns elements makes the distance a whole number of them.
-        let begin = data.as_ptr().addr().wrapping_neg() % ALIGNMENT / size_of::<N>();
-        let mut buffer = Buffer { data, begin };
-        buffer.data.truncate(begin + len);
-        buffer
+        let pages = MmapMut::map_anon(len * size_of::<N>()).expect("memory for weights");
+        // A hint: without huge pages all works as well, only slower.
+        #[cfg(target_os = "linux")]
+        let _ = pages.advise(memmap2::Advice::HugePage);
+        Buffer { pages, of: PhantomData }
     }
 }
 
-impl<N> Deref for Buffer<N> {
+impl<N: Pod> Deref for Buffer<N> {
     type Target = [N];
 
     fn deref(&self) -> &[N] {
-        &self.data[self.begin..]
+        bytemuck::cast_slice(&self.pages)
     }
 }
 
-impl<N> DerefMut for Buffer<N> {
+impl<N: Pod> DerefMut for Buffer<N> {
     fn deref_mut(&mut self) -> &mut [N] {
-        &mut self.data[self.begin..]
+        bytemuck::cast_slice_mut(&mut self.pages)
     }
 }

@@ -70,13 +70,16 @@ impl Work for Apply<'_> {
 #[inline(always)]
 fn total<S: Simd>(simd: S, row: &[f32], fill: f32, term: impl Fn(S::F) -> S::F) -> f32 {
     // Two sums, so that one addition need not wait for the one before.
-    let mut sums = [simd.splat(0.0); 2];
-    for pair in row.chunks(2 * S::LANES) {
-        for (sum, x) in sums.iter_mut().zip(pair.chunks(S::LANES)) {
-            *sum = simd.add(*sum, term(simd.load_some(x, fill)));
-        }
+    let (mut even, mut odd) = (simd.splat(0.0), simd.splat(0.0));
+    let (pairs, rest) = row.split_at(row.len() - row.len() % (2 * S::LANES));
+    for pair in pairs.chunks_exact(2 * S::LANES) {
+        even = simd.add(even, term(simd.load(pair)));
+        odd = simd.add(odd, term(simd.load(&pair[S::LANES..])));
     }
-    simd.sum(simd.add(sums[0], sums[1]))
+    for x in rest.chunks(S::LANES) {
+        even = simd.add(even, term(simd.load_some(x, fill)));
+    }
+    simd.sum(simd.add(even, odd))
 }
 
 #[cfg(test)]

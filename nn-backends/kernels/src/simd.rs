@@ -93,6 +93,24 @@ pub(crate) trait Simd: Copy {
     /// `LANES / GROUP` elements can be written to `to`.
     unsafe fn store_units_at(self, x: Self::I, zero: Self::I, to: *mut i32);
 
+    /// Has the cache line at `from`, wherever that is, on its way.
+    fn prefetch<N>(self, from: *const N);
+
+    /// Transposes `rows` rows of `LANES` elements, `from_stride` apart and `LANES` of them at most, into `LANES` rows of
+    /// `LANES` elements, `to_stride` apart, filled up with zeros to the right.
+    /// # Safety
+    /// As many can be read from `from`, and written to `to`.
+    #[inline(always)]
+    unsafe fn transpose_at(self, from: *const f32, from_stride: usize, rows: usize, to: *mut f32, to_stride: usize) {
+        for (place, row) in (0..Self::LANES).flat_map(|place| (0..Self::LANES).map(move |row| (place, row))) {
+            // SAFETY: both lie in what the caller promises.
+            unsafe {
+                let x = if row < rows { *from.add(row * from_stride + place) } else { 0.0 };
+                *to.add(place * to_stride + row) = x;
+            }
+        }
+    }
+
     /// Loads the first `LANES` elements.
     #[inline(always)]
     fn load(self, from: &[f32]) -> Self::F {

@@ -4,7 +4,7 @@ use super::{Rows, panel_width};
 use crate::simd::{Simd, TILE_ROWS_MAX, TILE_VECTORS, Work};
 
 /// What is multiplied: floats, or units of several values of 8 bits.
-pub(crate) trait Number: Copy + Default {
+pub(crate) trait Number: bytemuck::Pod + Default {
     /// A vector of sums, and of weights.
     type Lanes<S: Simd>: Copy;
     fn zeros<S: Simd>(simd: S) -> Self::Lanes<S>;
@@ -85,6 +85,9 @@ impl Number for i32 {
     }
 }
 
+/// How far ahead of their use weights are asked for: a memory page, at whose end the machine's own foresight ends.
+const AHEAD: usize = 4096 / size_of::<f32>();
+
 /// A tile to compute.
 pub(super) struct Tile<'a, N> {
     /// `S::TILE_ROWS` at most, and at least one.
@@ -129,6 +132,9 @@ impl<N: Number, const R: usize> Work for Of<'_, N, R> {
         let starts: [*const N; R] = std::array::from_fn(|row| data[row * stride..].as_ptr());
         let mut weights = panel.as_ptr();
         for step in 0..depth {
+            for vector in 0..TILE_VECTORS {
+                simd.prefetch(weights.wrapping_add(AHEAD + vector * S::LANES));
+            }
             // SAFETY: `step` is less than `depth`: each row has that many elements from its start, the panel that many
             // rows of `TILE_VECTORS` vectors, both as asserted.
             unsafe {

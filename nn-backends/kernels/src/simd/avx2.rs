@@ -172,4 +172,9 @@ impl Simd for Avx2 {
         let pairs = call!(_mm_packs_epi32(_mm256_castsi256_si128(x), _mm256_extracti128_si256::<1>(x)));
         call!(_mm_storeu_si128(to.cast(), pairs))
     }
+
+    #[inline(always)]
+    fn prefetch<N>(self, from: *const N) {
+        call!(_mm_prefetch::<_MM_HINT_T0>(from.cast()))
+    }
 }

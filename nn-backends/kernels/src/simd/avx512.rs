@@ -35,6 +35,36 @@ macro_rules! call {
     };
 }
 
+impl Avx512 {
+    /// The transpose: within blocks of four by four first, then of the blocks.
+    #[inline(always)]
+    fn transposed(self, x: [__m512; 16]) -> [__m512; 16] {
+        let (mut pairs, mut blocks, mut out) = (x, x, x);
+        for i in 0..8 {
+            pairs[2 * i] = call!(_mm512_unpacklo_ps(x[2 * i], x[2 * i + 1]));
+            pairs[2 * i + 1] = call!(_mm512_unpackhi_ps(x[2 * i], x[2 * i + 1]));
+        }
+        let double = |x: __m512| call!(_mm512_castps_pd(x));
+        for i in 0..4 {
+            for half in 0..2 {
+                let (a, b) = (double(pairs[4 * i + half]), double(pairs[4 * i + half + 2]));
+                blocks[4 * i + 2 * half] = call!(_mm512_castpd_ps(_mm512_unpacklo_pd(a, b)));
+                blocks[4 * i + 2 * half + 1] = call!(_mm512_castpd_ps(_mm512_unpackhi_pd(a, b)));
+            }
+        }
+        let even = |a, b| call!(_mm512_shuffle_f32x4::<0x88>(a, b));
+        let odd = |a, b| call!(_mm512_shuffle_f32x4::<0xdd>(a, b));
+        for i in 0..4 {
+            let [a, b, c, d] = [blocks[i], blocks[4 + i], blocks[8 + i], blocks[12 + i]];
+            out[i] = even(even(a, b), even(c, d));
+            out[4 + i] = even(odd(a, b), odd(c, d));
+            out[8 + i] = odd(even(a, b), even(c, d));
+            out[12 + i] = odd(odd(a, b), odd(c, d));
+        }
+        out
+    }
+}
+
 impl Simd for Avx512 {
     const LANES: usize = 16;
     const TILE_ROWS: usize = 14;
@@ -164,7 +194,28 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
+    fn prefetch<N>(self, from: *const N) {
+        call!(_mm_prefetch::<_MM_HINT_T0>(from.cast()))
+    }
+
+    #[inline(always)]
+    unsafe fn transpose_at(self, from: *const f32, from_stride: usize, rows: usize, to: *mut f32, to_stride: usize) {
+        let mut x = [self.splat(0.0); 16];
+        for (row, x) in x.iter_mut().enumerate().take(rows) {
+            // SAFETY: the caller's promise.
+            *x = unsafe { self.load_at(from.add(row * from_stride)) };
+        }
+        for (row, x) in self.transposed(x).into_iter().enumerate() {
+            // SAFETY: the caller's promise.
+            unsafe { self.store_at(x, to.add(row * to_stride)) };
+        }
+    }
+
+    #[inline(always)]
     fn load_some(self, from: &[f32], fill: f32) -> __m512 {
+        if from.len() >= 16 {
+            return self.load(from);
+        }
         let lanes = first(from.len());
         // SAFETY: lanes beyond the slice are masked out, and what is masked out is not read.
         unsafe { _mm512_mask_loadu_ps(_mm512_set1_ps(fill), lanes, from.as_ptr()) }
@@ -172,14 +223,17 @@ impl Simd for Avx512 {
 
     #[inline(always)]
     fn store_some(self, x: __m512, to: &mut [f32]) {
+        if to.len() >= 16 {
+            return self.store(x, to);
+        }
         let lanes = first(to.len());
         // SAFETY: lanes beyond the slice are masked out, and what is masked out is not written.
         unsafe { _mm512_mask_storeu_ps(to.as_mut_ptr(), lanes, x) }
     }
 }
 
-/// A mask of the first `count` lanes, or of all if there are no more.
+/// A mask of the first `count` lanes, fewer than all.
 #[inline(always)]
 fn first(count: usize) -> __mmask16 {
-    if count >= 16 { !0 } else { !(!0 << count) }
+    !(!0 << count)
 }

@@ -163,4 +163,7 @@ impl Simd for Portable {
         // SAFETY: two units can be written, as the caller promises.
         unsafe { to.cast::<[i32; 2]>().write([pair(x[0], x[1]), pair(x[2], x[3])]) }
     }
+
+    #[inline(always)]
+    fn prefetch<N>(self, _: *const N) {}
 }
