@@ -11,6 +11,7 @@ use headland_wasi_nn_host::Grants;
 use tokio::sync::Semaphore;
 use wasmtime_wasi_http::p2::bindings::ProxyPre;
 
+use crate::idle::RouteKey;
 use crate::outbound::Outbound;
 use crate::state::GuestState;
 use crate::{AppStats, GuestEngine, Outcome};
@@ -23,7 +24,9 @@ pub struct AppRoute {
     /// Instances the host may have alive.
     pub(crate) instances: Arc<Semaphore>,
     /// Held so that the epoch ticks for as long as a guest can run.
-    pub(crate) _engine: GuestEngine,
+    pub(crate) engine: GuestEngine,
+    /// Under which its instances wait for their next request, if they may answer several.
+    pub(crate) reuse: Option<RouteKey>,
     pub(crate) summary: RouteSummary,
 }
 
@@ -77,6 +80,8 @@ pub struct RouteSummary {
     pub path: String,
     /// Share among routes of equal host and path.
     pub weight: u32,
+    /// Whether an instance may answer several requests, one after the other.
+    pub reuse: bool,
     /// Component, as the manifest names it.
     pub component: String,
     /// The component's digest.

@@ -17,7 +17,7 @@ use crate::app::{App, AppRoute, AppSummary};
 use crate::cache::Cache;
 use crate::prepare::Prepared;
 use crate::routing::{self, Pattern};
-use crate::state::GuestState;
+use crate::state::{GuestState, add_to_linker};
 use crate::{AppStats, GuestEngine};
 
 /// The deployed apps, and what it takes to deploy one.
@@ -33,6 +33,8 @@ pub struct Apps {
     /// The counters of every app that is deployed, being deployed, or still answering.
     stats: Mutex<BTreeMap<AppName, Weak<AppStats>>>,
     requests: AtomicU64,
+    /// Routes made so far, for telling their waiting instances apart.
+    pub(crate) routes: AtomicU64,
 }
 
 #[derive(Default)]
@@ -97,15 +99,18 @@ impl Apps {
     /// # Errors
     /// [`DeployError::Host`].
     pub fn new(engine: &GuestEngine, models: &Arc<ModelTable>, cache_dir: &Path) -> Result<Self, DeployError> {
+        let mut linker = Linker::new(engine.engine());
+        add_to_linker(&mut linker).map_err(|error| DeployError::Host(format!("{error:#}")))?;
         Ok(Apps {
             engine: engine.clone(),
-            linker: linker(engine).map_err(|error| DeployError::Host(format!("{error:#}")))?,
+            linker,
             models: models.clone(),
             cache: Cache::open(cache_dir).map_err(|error| DeployError::Host(error.to_string()))?,
             instances: Arc::new(Semaphore::new(engine.options().instances_max as usize)),
             table: RwLock::default(),
             stats: Mutex::default(),
             requests: AtomicU64::new(0),
+            routes: AtomicU64::new(0),
         })
     }
 
@@ -207,14 +212,4 @@ impl Table {
         let app = self.apps.get(name)?;
         Some(app.summary(self.routes.iter().map(|(_, route)| route)))
     }
-}
-
-/// Everything a guest can import.
-fn linker(engine: &GuestEngine) -> wasmtime::Result<Linker<GuestState>> {
-    let mut linker = Linker::new(engine.engine());
-    // All of wasi:cli, not the proxy world's part of it: ordinary Rust guests import its environment.
-    wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
-    wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
-    headland_wasi_nn_host::add_to_linker(&mut linker)?;
-    Ok(linker)
 }

@@ -115,15 +115,17 @@ struct Entry {
 impl Entry {
     fn open(&self, engine: &Engine) -> Option<Component> {
         let seal = fs::read_to_string(&self.seal).ok()?;
-        let code = fs::read(&self.code).ok()?;
-        if blake3::hash(&code).to_hex().as_str() != seal {
+        let code = fs::File::open(&self.code).ok()?;
+        // SAFETY: only this user can write to the folder, and `write` only ever replaces a file, whole.
+        let mapped = unsafe { memmap2::Mmap::map(&code) }.ok()?;
+        if blake3::hash(&mapped).to_hex().as_str() != seal {
             tracing::warn!(path = %self.code.display(), "a cached component is corrupt; compiling it again");
             return None;
         }
-        // SAFETY: these very bytes are what `write` sealed: the output of `Component::serialize` of an engine of this
-        // version and configuration (both are in the name, and wasmtime checks them again), in a folder that only
-        // this user can write.
-        let component = unsafe { Component::deserialize(engine, &code) };
+        // SAFETY: this file holds what `write` sealed: the output of `Component::serialize` of an engine of this version
+        // and configuration (both are in the name, and wasmtime checks them again), in a folder that only this user can
+        // write. It is mapped, not copied: the code is the page cache's.
+        let component = unsafe { Component::deserialize_file(engine, &self.code) };
         component
             .inspect_err(|error| {
                 tracing::warn!(path = %self.code.display(), %error, "a cached component does not fit; compiling it again");

@@ -1,4 +1,4 @@
-//! One request through one fresh guest instance.
+//! One request through one guest instance: a fresh one, unless the route reuses them.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -6,26 +6,19 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use headland_wasi_nn_host::WasiNnCtx;
 use http::header::{CONTENT_LENGTH, HOST, HeaderValue};
 use http_body::Body;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
-use wasmtime::{PoolConcurrencyLimitError, Store, UpdateDeadline, format_err};
-use wasmtime_wasi::WasiCtxBuilder;
-use wasmtime_wasi_http::WasiHttpView;
-use wasmtime_wasi_http::p2::bindings::http::types::{ErrorCode, Scheme};
+use tokio::sync::oneshot;
+use wasmtime::{PoolConcurrencyLimitError, format_err};
+use wasmtime_wasi_http::p2::bindings::http::types::ErrorCode;
 use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
 use wasmtime_wasi_http::p2::types::HostResponseOutparam;
 
 use crate::app::{App, AppRoute};
 use crate::body::{GuestBody, LimitedBody};
 use crate::error::GuestError;
-use crate::state::GuestState;
+use crate::instance::{Instance, InstanceSlot, store};
 use crate::stats::Outcome;
-use crate::stdio::{LogStream, Stream};
-
-/// Random bytes a guest may ask for in one call: making them cannot be interrupted.
-const RANDOM_BYTES_MAX: u64 = 256 << 10;
 
 /// What the host knows of a request beside the request itself.
 #[derive(Clone, Debug)]
@@ -45,7 +38,7 @@ impl AppRoute {
     /// # Errors
     /// [`GuestError`]; the host is well after each of them.
     pub async fn handle<B>(
-        &self,
+        self: &Arc<Self>,
         request: http::Request<B>,
         context: RequestContext,
     ) -> Result<http::Response<GuestBody>, GuestError>
@@ -64,9 +57,8 @@ impl AppRoute {
     /// # Errors
     /// When the component does not start, or the pool is full.
     pub async fn instantiate(&self) -> wasmtime::Result<()> {
-        let context = RequestContext { request_id: "warm-up".into() };
         let deadline = self.deadline();
-        let mut store = self.store(&context, deadline);
+        let mut store = store(self, "warm-up".into(), deadline);
         match tokio::time::timeout_at(deadline.into(), self.pre.instantiate_async(&mut store)).await {
             Ok(proxy) => proxy.map(drop),
             Err(_) => Err(format_err!("it took longer than its deadline of {} ms", self.app.limits.deadline_ms)),
@@ -77,18 +69,25 @@ impl AppRoute {
         Instant::now() + Duration::from_millis(self.app.limits.deadline_ms)
     }
 
-    /// A store with the app's limits, its clock and its grants.
-    fn store(&self, context: &RequestContext, deadline: Instant) -> Store<GuestState> {
-        let mut store = Store::new(self.pre.engine(), state(&self.app, context, self.models.clone(), deadline));
-        store.limiter(|state| &mut state.memory);
-        store.set_epoch_deadline(1);
-        // At every tick others get their turn; the deadline itself is a timeout around the whole run.
-        store.epoch_deadline_callback(|_| Ok(UpdateDeadline::Yield(1)));
-        store
+    /// An instance that waits for its next request, or the slot for a new one.
+    fn instance(&self, request_id: &Arc<str>, deadline: Instant) -> Option<Instance> {
+        let idle = self.engine.idle();
+        if let Some(mut instance) = self.reuse.and_then(|route| idle.take(route)) {
+            instance.store.data_mut().begin(request_id.clone(), deadline);
+            return Some(instance);
+        }
+        loop {
+            if let Some(slot) = InstanceSlot::take(&self.app, &self.instances) {
+                return Some(Instance::new(self, slot, request_id.clone(), deadline));
+            }
+            if !idle.evict() {
+                return None;
+            }
+        }
     }
 
     async fn run<B>(
-        &self,
+        self: &Arc<Self>,
         mut request: http::Request<B>,
         context: RequestContext,
     ) -> Result<http::Response<GuestBody>, GuestError>
@@ -101,7 +100,8 @@ impl AppRoute {
         if request.body().size_hint().lower() > limits.body.0 {
             return Err(too_large());
         }
-        let slot = InstanceSlot::take(&self.app, &self.instances).ok_or(GuestError::Overloaded)?;
+        let deadline = self.deadline();
+        let instance = self.instance(&context.request_id, deadline).ok_or(GuestError::Overloaded)?;
         if !request.headers().contains_key(HOST) && request.uri().authority().is_none() {
             // HTTP/1.0 has no Host, and wasi:http cannot do without an authority.
             request.headers_mut().insert(HOST, HeaderValue::from_static("localhost"));
@@ -110,7 +110,8 @@ impl AppRoute {
         let (body, exceeded) = LimitedBody::new(body, limits.body.0);
         let (head, response) = oneshot::channel();
         let failed = Arc::new(AtomicBool::new(false));
-        let guest = self.guest(http::Request::from_parts(parts, body), head, context, slot, failed.clone());
+        let run = Run { route: self.clone(), instance, deadline, context, failed: failed.clone() };
+        let guest: Running = Box::pin(run.to_its_end(http::Request::from_parts(parts, body), head));
         let response = first_of(guest, response).await.map(|(head, task)| {
             let content_length = content_length(&head);
             head.map(|body| GuestBody::new(body, task, failed, content_length))
@@ -118,81 +119,82 @@ impl AppRoute {
         // What the guest made of a body it could not read is beside the point; dropping its response stops it.
         if exceeded.load(Relaxed) { Err(too_large()) } else { response }
     }
+}
 
-    /// The guest's whole run, within its deadline. Boxed, so that it can start on the connection's task and move to
-    /// its own when the response outlives the call.
-    fn guest<B>(
-        &self,
+/// A guest's whole run, within its deadline: starts on the connection's task, and moves to one of its own when the
+/// response outlives its head.
+struct Run {
+    route: Arc<AppRoute>,
+    instance: Instance,
+    deadline: Instant,
+    context: RequestContext,
+    failed: Arc<AtomicBool>,
+}
+
+impl Run {
+    async fn to_its_end<B>(
+        mut self,
         request: http::Request<LimitedBody<B>>,
         head: oneshot::Sender<Head>,
-        context: RequestContext,
-        slot: InstanceSlot,
-        failed: Arc<AtomicBool>,
-    ) -> Running
+    ) -> Result<(), GuestError>
     where
         B: Body<Data = Bytes> + Unpin + Send + 'static,
         B::Error: std::fmt::Display,
     {
-        let (app, pre, deadline) = (self.app.clone(), self.pre.clone(), self.deadline());
-        let deadline_ms = app.limits.deadline_ms;
-        let store = self.store(&context, deadline);
-        Box::pin(async move {
-            // Declared before the store, so that it outlives it: the slot is free when the instance is gone.
-            let _slot = slot;
-            let mut store = store;
-            let head_sent = Arc::new(AtomicBool::new(false));
-            let mut started = false;
-            let run = async {
-                let mut http = store.data_mut().http();
-                let request = http.new_incoming_request(Scheme::Http, request)?;
-                let outparam = http.table.push(outparam(head, head_sent.clone()))?;
-                let proxy = pre.instantiate_async(&mut store).await?;
-                started = true;
-                proxy.wasi_http_incoming_handler().call_handle(&mut store, request, outparam).await
-            };
-            let result = tokio::time::timeout_at(deadline.into(), run).await;
-            store.data_mut().abort_unfinished_bodies();
-            let error = match result {
-                Ok(Ok(())) => return Ok(()),
-                Ok(Err(error)) => {
-                    let refused = store.data().memory.refused;
-                    tracing::warn!(
-                        target: "guest",
-                        app = &*app.name,
-                        request_id = &*context.request_id,
-                        memory_limit = refused,
-                        error = ?format!("{error:#}"),
-                        "guest failed"
-                    );
-                    if refused {
-                        GuestError::MemoryLimit { limit: app.limits.memory }
-                    } else if started {
-                        GuestError::Trapped
-                    } else if error.is::<PoolConcurrencyLimitError>() {
-                        // Components of many core modules can fill the pool before its slots are all taken.
-                        GuestError::Overloaded
-                    } else {
-                        GuestError::Internal
-                    }
+        let head_sent = Arc::new(AtomicBool::new(false));
+        let serving = self.instance.serve(&self.route, request, outparam(head, head_sent.clone()));
+        let result = tokio::time::timeout_at(self.deadline.into(), serving).await;
+        self.instance.store.data_mut().abort_unfinished_bodies();
+        let error = match result {
+            Ok(Ok(())) => {
+                if let Some(route) = self.route.reuse {
+                    self.route.engine.idle().give(route, self.instance);
                 }
-                Err(_) => {
-                    tracing::warn!(
-                        target: "guest",
-                        app = &*app.name,
-                        request_id = &*context.request_id,
-                        deadline_ms,
-                        "guest stopped at its deadline"
-                    );
-                    GuestError::DeadlineExceeded { deadline_ms }
-                }
-            };
-            // Before the store goes, and with it the guest's end of the body.
-            failed.store(true, Relaxed);
-            if head_sent.load(Relaxed) {
-                app.stats.count_cut_off();
+                return Ok(());
             }
-            Err(error)
-        })
+            Ok(Err(error)) => self.what_went_wrong(&error),
+            Err(_) => self.too_late(),
+        };
+        // Before the store goes, and with it the guest's end of the body.
+        self.failed.store(true, Relaxed);
+        if head_sent.load(Relaxed) {
+            self.route.app.stats.count_cut_off();
+        }
+        Err(error)
+    }
+
+    fn what_went_wrong(&self, error: &wasmtime::Error) -> GuestError {
+        let (app, refused) = (&self.route.app, self.instance.store.data().memory.refused);
+        tracing::warn!(
+            target: "guest",
+            app = &*app.name,
+            request_id = &*self.context.request_id,
+            memory_limit = refused,
+            error = ?format!("{error:#}"),
+            "guest failed"
+        );
+        if refused {
+            GuestError::MemoryLimit { limit: app.limits.memory }
+        } else if self.instance.started() {
+            GuestError::Trapped
+        } else if error.is::<PoolConcurrencyLimitError>() {
+            // Components of many core modules can fill the pool before its slots are all taken.
+            GuestError::Overloaded
+        } else {
+            GuestError::Internal
+        }
+    }
+
+    fn too_late(&self) -> GuestError {
+        let deadline_ms = self.route.app.limits.deadline_ms;
+        tracing::warn!(
+            target: "guest",
+            app = &*self.route.app.name,
+            request_id = &*self.context.request_id,
+            deadline_ms,
+            "guest stopped at its deadline"
+        );
+        GuestError::DeadlineExceeded { deadline_ms }
     }
 }
 
@@ -235,25 +237,6 @@ fn outparam(head: oneshot::Sender<Head>, sent: Arc<AtomicBool>) -> HostResponseO
     }
 }
 
-fn state(
-    app: &App,
-    context: &RequestContext,
-    models: Arc<headland_batcher::ModelTable>,
-    deadline: Instant,
-) -> GuestState {
-    let log = |stream| LogStream::new(stream, app.name.clone(), context.request_id.clone());
-    let wasi = WasiCtxBuilder::new()
-        .envs(&app.env)
-        .stdout(log(Stream::Stdout))
-        .stderr(log(Stream::Stderr))
-        .max_random_size(RANDOM_BYTES_MAX)
-        .build();
-    let memory_bytes_max = usize::try_from(app.limits.memory.0).unwrap_or(usize::MAX);
-    let request_id = context.request_id.clone();
-    let nn = WasiNnCtx::new(models, app.grants.clone(), request_id, Some(deadline), memory_bytes_max);
-    GuestState::new(wasi, nn, app.outbound.clone(), memory_bytes_max)
-}
-
 fn content_length<B>(head: &http::Response<B>) -> Option<u64> {
     head.headers().get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
@@ -267,25 +250,5 @@ struct CountOutcome<'a> {
 impl Drop for CountOutcome<'_> {
     fn drop(&mut self) {
         self.app.stats.count(self.outcome);
-    }
-}
-
-/// One of the instances that the app and the host may have alive, for as long as it lives.
-struct InstanceSlot {
-    app: Arc<App>,
-    _of_host: OwnedSemaphorePermit,
-}
-
-impl InstanceSlot {
-    /// A slot, if both have one left. The app's own limit counts what earlier versions of it still run.
-    fn take(app: &Arc<App>, host: &Arc<Semaphore>) -> Option<Self> {
-        let of_host = host.clone().try_acquire_owned().ok()?;
-        app.stats.instance_starts(app.limits.instances).then(|| InstanceSlot { app: app.clone(), _of_host: of_host })
-    }
-}
-
-impl Drop for InstanceSlot {
-    fn drop(&mut self) {
-        self.app.stats.instance_ended();
     }
 }

@@ -1,9 +1,11 @@
 //! The wasmtime engine: one for the process, tuned so that a fresh instance per request is cheap.
 
 use std::sync::{Arc, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
+
+use crate::idle::Idle;
 
 /// Guest instances alive at a time, unless the operator says otherwise. Beyond it requests are told to come back.
 pub const INSTANCES_MAX: u32 = 1_000;
@@ -20,6 +22,8 @@ pub(crate) const TABLE_ELEMENTS_MAX: usize = 100_000;
 const KEEP_RESIDENT_BYTES: usize = 2 << 20;
 /// How often a running guest lets other tasks of its thread run, and looks at its deadline.
 const EPOCH_TICK: Duration = Duration::from_millis(10);
+/// How many ticks pass between two looks for instances that have waited too long for a request.
+const TICKS_PER_EXPIRY: u32 = 100;
 
 /// What the instance pool is sized by.
 #[derive(Clone, Copy, Debug)]
@@ -34,12 +38,13 @@ impl Default for PoolOptions {
     }
 }
 
-/// The engine and the thread that ticks its epoch. Cheap to clone; the ticking ends with the last clone.
+/// The engine, the thread that ticks its epoch, and the instances that wait for reuse. Cheap to clone; the ticking ends
+/// with the last clone.
 #[derive(Clone)]
 pub struct GuestEngine {
     engine: Engine,
     options: PoolOptions,
-    _alive: Arc<()>,
+    idle: Arc<Idle>,
 }
 
 impl GuestEngine {
@@ -53,15 +58,20 @@ impl GuestEngine {
             tracing::debug!(%error, "no PAGEMAP_SCAN: freed guest memory is unmapped instead of kept");
             Engine::new(&config(options, false))
         })?;
-        let alive = Arc::new(());
-        let (ticked, watched) = (engine.clone(), Arc::downgrade(&alive));
+        let idle = Arc::new(Idle::default());
+        let (ticked, watched) = (engine.clone(), Arc::downgrade(&idle));
         std::thread::Builder::new().name("epoch".into()).spawn(move || tick(&ticked, &watched))?;
-        Ok(GuestEngine { engine, options, _alive: alive })
+        Ok(GuestEngine { engine, options, idle })
     }
 
     /// The wasmtime engine.
     pub fn engine(&self) -> &Engine {
         &self.engine
+    }
+
+    /// The instances that wait for reuse.
+    pub(crate) fn idle(&self) -> &Idle {
+        &self.idle
     }
 
     /// What the pool was sized by.
@@ -97,9 +107,14 @@ fn config(options: PoolOptions, pagemap_scan: bool) -> Config {
 }
 
 #[expect(clippy::disallowed_methods, reason = "the tick is a clock of its own: it waits for nothing but time")]
-fn tick(engine: &Engine, alive: &Weak<()>) {
-    while alive.strong_count() > 0 {
+fn tick(engine: &Engine, idle: &Weak<Idle>) {
+    for count in (0..TICKS_PER_EXPIRY).cycle() {
         std::thread::sleep(EPOCH_TICK);
         engine.increment_epoch();
+        match idle.upgrade() {
+            Some(idle) if count == 0 => idle.expire(Instant::now()),
+            Some(_) => {}
+            None => return,
+        }
     }
 }

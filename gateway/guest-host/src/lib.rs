@@ -1,8 +1,9 @@
 //! Guests: wasmtime with pooled instances, components compiled ahead of time, limits, and `wasi:http` dispatch.
 //!
 //! Stands between the HTTP server and `wasi:nn`. The server finds an [`AppRoute`] by host and path and awaits
-//! [`AppRoute::handle`]; each request gets a fresh instance, which is gone when the response is. Follow a request
-//! through `apps` (which route), `dispatch` (run the guest), `state` (what the guest may touch); follow an app through
+//! [`AppRoute::handle`]; each request gets a fresh instance, which is gone when the response is, unless its route
+//! reuses them. Follow a request through `apps` (which route), `dispatch` (run the guest), `instance` and `idle` (fresh or
+//! reused), `state` (what the guest may touch); follow an app through
 //! `source` (its bytes, verified), `prepare` (compiled, linked), `apps` (served).
 
 mod app;
@@ -12,6 +13,8 @@ mod cache;
 mod dispatch;
 mod engine;
 mod error;
+mod idle;
+mod instance;
 mod outbound;
 mod prepare;
 mod routing;
@@ -27,6 +30,7 @@ pub use cache::COMPONENT_BYTES_MAX;
 pub use dispatch::RequestContext;
 pub use engine::{GuestEngine, INSTANCES_MAX, PoolOptions};
 pub use error::GuestError;
+pub use idle::{IDLE_MAX, REQUESTS_MAX};
 pub use prepare::{Prepared, WARM_UP_WAIT_MAX};
 pub use source::{AppSource, SourceError};
 pub use stats::{AppStats, Outcome};

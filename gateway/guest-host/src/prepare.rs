@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use headland_package::{AppName, Route, Sha256Digest};
@@ -40,6 +41,8 @@ impl Prepared {
                 component: route.summary.component.clone(),
                 problem,
             };
+            // Instances that wait for reuse are in nobody's way.
+            while route.instances.available_permits() == 0 && route.engine.idle().evict() {}
             let slot = tokio::time::timeout(WARM_UP_WAIT_MAX, route.instances.acquire()).await;
             let Ok(Ok(_slot)) = slot else {
                 return Err(broken(
@@ -105,11 +108,13 @@ impl Apps {
             pre,
             models: self.models.clone(),
             instances: self.instances.clone(),
-            _engine: self.engine.clone(),
+            engine: self.engine.clone(),
+            reuse: route.reuse.then(|| self.routes.fetch_add(1, Relaxed)),
             summary: RouteSummary {
                 host: route.host.clone(),
                 path: route.path.clone(),
                 weight: route.weight,
+                reuse: route.reuse,
                 component: route.component.clone(),
                 digest: digest.to_string(),
             },

@@ -1,24 +1,33 @@
-//! What one guest instance may touch: its store's data, made anew for each request.
+//! What one guest instance may touch: its store's data, made anew for each instance.
 
 use std::sync::Arc;
+use std::time::Instant;
 
+use headland_batcher::ModelTable;
 use headland_wasi_nn_host::{WasiNnCtx, WasiNnCtxView, WasiNnView};
 use wasmtime::ResourceLimiter;
-use wasmtime::component::ResourceTable;
-use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+use wasmtime::component::{Linker, ResourceTable};
+use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 use wasmtime_wasi_http::p2::body::{HostOutgoingBody, StreamContext};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
+use wasmtime_wasi_io::IoView;
 
+use crate::app::App;
 use crate::engine::TABLE_ELEMENTS_MAX;
-use crate::outbound::{Outbound, OutboundHooks};
+use crate::outbound::OutboundHooks;
+use crate::stdio::{LogStream, Stream};
 
 /// Host resources (streams, tensors, headers) one instance may hold.
 const RESOURCES_MAX: usize = 1_000;
 /// Memory of one set of headers; with the resources above, what a guest can take of the host besides its own memory.
 const FIELDS_BYTES_MAX: usize = 64 << 10;
+/// Random bytes a guest may ask for in one call: making them cannot be interrupted.
+const RANDOM_BYTES_MAX: u64 = 256 << 10;
 
 pub(crate) struct GuestState {
-    wasi: WasiCtx,
+    app: Arc<App>,
+    request_id: Arc<str>,
+    cli: Option<Cli>,
     http: WasiHttpCtx,
     outbound: OutboundHooks,
     nn: WasiNnCtx,
@@ -26,24 +35,42 @@ pub(crate) struct GuestState {
     pub memory: MemoryLimiter,
 }
 
+/// Environment, clocks, random numbers, standard streams. Made when a guest first asks for one of them, which many never
+/// do: seeding its generators takes longer than all the rest of the state.
+struct Cli {
+    wasi: WasiCtx,
+    streams: [LogStream; 2],
+}
+
 impl GuestState {
-    pub fn new(wasi: WasiCtx, nn: WasiNnCtx, outbound: Arc<Outbound>, memory_bytes_max: usize) -> Self {
+    pub fn new(app: Arc<App>, models: Arc<ModelTable>, request_id: Arc<str>, deadline: Instant) -> Self {
         let mut table = ResourceTable::new();
         table.set_max_capacity(RESOURCES_MAX);
         let mut http = WasiHttpCtx::new();
         http.set_field_size_limit(FIELDS_BYTES_MAX);
+        let bytes_max = usize::try_from(app.limits.memory.0).unwrap_or(usize::MAX);
         GuestState {
-            wasi,
+            cli: None,
             http,
-            outbound: OutboundHooks(outbound),
-            nn,
+            outbound: OutboundHooks(app.outbound.clone()),
+            nn: WasiNnCtx::new(models, app.grants.clone(), request_id.clone(), Some(deadline), bytes_max),
             table,
-            memory: MemoryLimiter { bytes_max: memory_bytes_max, bytes: 0, refused: false },
+            memory: MemoryLimiter { bytes_max, bytes: 0, refused: false },
+            app,
+            request_id,
         }
     }
-}
 
-impl GuestState {
+    /// What the guest does from now on, it does for another request.
+    pub fn begin(&mut self, request_id: Arc<str>, deadline: Instant) {
+        self.nn.begin(request_id.clone(), Some(deadline));
+        if let Some(Cli { streams, .. }) = &self.cli {
+            streams.iter().for_each(|stream| stream.begin(request_id.clone()));
+        }
+        self.request_id = request_id;
+        self.memory.refused = false;
+    }
+
     /// Breaks off the bodies that the guest left unfinished: wasmtime would end them as if they were whole when the
     /// store is dropped. For when the guest has ended, however it did.
     pub fn abort_unfinished_bodies(&mut self) {
@@ -53,6 +80,37 @@ impl GuestState {
             std::mem::replace(body, nothing).abort();
         }
     }
+
+    /// Host resources the guest holds.
+    pub fn resources(&mut self) -> usize {
+        self.table.iter_mut().count()
+    }
+}
+
+impl Cli {
+    fn new(app: &App, request_id: &Arc<str>) -> Self {
+        let streams = [Stream::Stdout, Stream::Stderr]
+            .map(|stream| LogStream::new(stream, app.name.clone(), request_id.clone()));
+        let wasi = WasiCtxBuilder::new()
+            .envs(&app.env)
+            .stdout(streams[0].clone())
+            .stderr(streams[1].clone())
+            .max_random_size(RANDOM_BYTES_MAX)
+            .build();
+        Cli { wasi, streams }
+    }
+}
+
+/// Everything a guest can import.
+pub(crate) fn add_to_linker(linker: &mut Linker<GuestState>) -> wasmtime::Result<()> {
+    // All of wasi:cli, not the proxy world's part of it: ordinary Rust guests import its environment.
+    wasmtime_wasi::p2::add_to_linker_async(linker)?;
+    // Once more, over the table alone: streams must not make a `Cli`.
+    linker.allow_shadowing(true);
+    wasmtime_wasi_io::add_to_linker_async(linker)?;
+    linker.allow_shadowing(false);
+    wasmtime_wasi_http::p2::add_only_http_to_linker_async(linker)?;
+    headland_wasi_nn_host::add_to_linker(linker)
 }
 
 /// Holds an instance to its memory, over all its linear memories, and remembers whether it asked for more.
@@ -80,7 +138,14 @@ impl ResourceLimiter for MemoryLimiter {
 
 impl WasiView for GuestState {
     fn ctx(&mut self) -> WasiCtxView<'_> {
-        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
+        let cli = self.cli.get_or_insert_with(|| Cli::new(&self.app, &self.request_id));
+        WasiCtxView { ctx: &mut cli.wasi, table: &mut self.table }
+    }
+}
+
+impl IoView for GuestState {
+    fn table(&mut self) -> &mut ResourceTable {
+        &mut self.table
     }
 }
 

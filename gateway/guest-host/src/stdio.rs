@@ -25,7 +25,7 @@ pub(crate) enum Stream {
     Stderr,
 }
 
-/// One of a request's two streams. Clones write to the same one.
+/// One of an instance's two streams. Clones write to the same one.
 #[derive(Clone)]
 pub(crate) struct LogStream(Arc<Mutex<Lines>>);
 
@@ -42,6 +42,14 @@ impl LogStream {
     pub fn new(stream: Stream, app: Arc<str>, request_id: Arc<str>) -> Self {
         let lines = Lines { stream, app, request_id, partial: Vec::new(), budget: REQUEST_BYTES_MAX, lines: 0 };
         LogStream(Arc::new(Mutex::new(lines)))
+    }
+
+    /// What is written from now on belongs to another request of the same instance.
+    pub fn begin(&self, request_id: Arc<str>) {
+        let mut lines = self.lock();
+        lines.flush();
+        lines.request_id = request_id;
+        (lines.budget, lines.lines) = (REQUEST_BYTES_MAX, 0);
     }
 
     fn lock(&self) -> MutexGuard<'_, Lines> {

@@ -69,6 +69,11 @@ impl WasiNnCtx {
         let tensor_bytes_max = memory_bytes_max.min(TENSOR_BYTES_MAX);
         WasiNnCtx { models, grants, request_id, deadline, tensor_bytes: 0, tensor_bytes_max }
     }
+
+    /// Calls from now on belong to another request of the same instance.
+    pub fn begin(&mut self, request_id: Arc<str>, deadline: Option<Instant>) {
+        (self.request_id, self.deadline) = (request_id, deadline);
+    }
 }
 
 /// A borrow of what the host functions need from a store's data.

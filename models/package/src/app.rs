@@ -59,6 +59,8 @@ pub struct Route {
     pub component: String,
     /// Share of the requests among routes of equal host and path.
     pub weight: u32,
+    /// Whether an instance may answer several of this route's requests, one after the other. They share its memory then.
+    pub reuse: bool,
 }
 
 /// What one request of an app may use.
@@ -97,6 +99,8 @@ struct RawRoute {
     component: String,
     #[serde(default = "default_weight")]
     weight: u32,
+    #[serde(default)]
+    reuse: bool,
 }
 
 fn default_weight() -> u32 {
@@ -228,6 +232,7 @@ impl RawRoute {
             path: if trimmed.is_empty() { "/".to_owned() } else { trimmed.to_owned() },
             component: self.component,
             weight: self.weight,
+            reuse: self.reuse,
         })
     }
 }
@@ -283,6 +288,7 @@ mod tests {
             host = "Search.Example"
             path = "/search/"
             component = "dist/search.wasm"
+            reuse = true
             [models]
             allow = ["all-minilm-l6-v2", "digits:2"]
             weight = 300
@@ -299,6 +305,7 @@ mod tests {
         assert_eq!(manifest.routes[0].path, "/search");
         assert_eq!(manifest.routes[0].host.as_deref(), Some("search.example"));
         assert_eq!(manifest.routes[0].component, "dist/search.wasm");
+        assert!(manifest.routes[0].reuse);
         assert_eq!(manifest.component_file("dist/search.wasm"), Path::new("/apps/x/dist/search.wasm"));
         assert_eq!(manifest.component_file("/elsewhere.wasm"), Path::new("/elsewhere.wasm"));
         assert_eq!(
@@ -312,6 +319,7 @@ mod tests {
     fn nothing_is_allowed_unless_said() {
         let manifest = check("name = 'x'\n[[route]]\npath = '/'\ncomponent = 'x.wasm'").unwrap();
         assert!(manifest.models.is_empty() && manifest.outbound.is_empty() && manifest.env.is_empty());
+        assert!(!manifest.routes[0].reuse);
     }
 
     #[test]
