@@ -9,6 +9,7 @@ mod commands;
 mod config;
 mod files;
 mod hub;
+mod log_writer;
 mod logging;
 mod memory;
 mod models;

@@ -29,7 +29,7 @@ const ABANDON_AFTER: Duration = Duration::from_secs(1);
 
 /// Runs until told to stop. Refuses to start unless every model and app is usable.
 pub fn run(options: UpOptions) -> Result<()> {
-    logging::init(options.log_format, &options.log)?;
+    let _flush = logging::init(options.log_format, &options.log)?;
     let config = Config::load(&options)?;
     files::raise_limit();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting tokio")?;
