@@ -89,8 +89,8 @@ impl GuestState {
 
 impl Cli {
     fn new(app: &App, request_id: &Arc<str>) -> Self {
-        let streams = [Stream::Stdout, Stream::Stderr]
-            .map(|stream| LogStream::new(stream, app.name.clone(), request_id.clone()));
+        let streams =
+            [Stream::Stdout, Stream::Stderr].map(|stream| LogStream::new(stream, app.name.clone(), request_id.clone()));
         let wasi = WasiCtxBuilder::new()
             .envs(&app.env)
             .stdout(streams[0].clone())

@@ -1,25 +1,33 @@
 //! The gateway's shared state, and the two routers over it.
 
+use std::convert::Infallible;
 use std::num::NonZero;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::task::{Context, Poll};
 use std::thread::available_parallelism;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use axum::Router;
-use axum::extract::OriginalUri;
+use axum::body::Body;
+use axum::extract::{OriginalUri, State};
 use axum::middleware::from_fn_with_state;
+use axum::response::{IntoResponse, Response};
 use axum::routing::any;
+use bytes::Bytes;
 use headland_batcher::ModelTable;
 use headland_guest_host::Apps;
+use http::Request;
 use tokio::sync::Semaphore;
+use tower::{Service, ServiceExt};
 
 use crate::admin::Administration;
 use crate::body::BUDGET_UNIT_BYTES;
 use crate::errors::{ApiError, Reason, Shape};
 use crate::limits::Limits;
 use crate::metrics::{Metrics, RouteKind};
-use crate::observe::{Plane, observe};
+use crate::observe::{Plane, observe, watch};
 use crate::{admin, apps, kserve, openai};
 
 /// What all requests share.
@@ -102,9 +110,17 @@ impl Gateway {
 }
 
 /// The data plane: native endpoints, and apps for everything else.
-pub fn data_plane(gateway: Arc<Gateway>) -> Router {
+#[derive(Clone)]
+pub struct DataPlane {
+    gateway: Arc<Gateway>,
+    native: Router,
+    plane: Plane,
+}
+
+/// The data plane over `gateway`, as [`crate::serve`] takes it.
+pub fn data_plane(gateway: Arc<Gateway>) -> DataPlane {
     let plane = Plane { metrics: gateway.metrics.clone(), shape_of: Shape::of_path, route_of: RouteKind::of_path };
-    Router::new()
+    let native = Router::new()
         // The two protocols own their prefixes whole: a typo below them is answered in their own error shape, and no
         // app can shadow them.
         .nest("/v2", kserve::routes())
@@ -112,14 +128,51 @@ pub fn data_plane(gateway: Arc<Gateway>) -> Router {
         // Nesting leaves exactly these two out.
         .route("/v2/", any(kserve::unknown_route))
         .route("/v1/", any(openai::unknown_route))
-        // Apps come last, by host and path: theirs is every path that is left.
-        .fallback(apps::dispatch)
         // Known paths asked with another method; the router adds `Allow`.
         .method_not_allowed_fallback(method_not_allowed)
+        .with_state(gateway.clone());
+    DataPlane { gateway, native, plane }
+}
+
+impl DataPlane {
+    async fn answer(self, request: Request<Body>) -> Response {
         // Outermost, so that nothing goes out unseen: request id in and out, trace context, panics to errors, errors
         // to the protocol's shape, access log, metrics.
-        .layer(from_fn_with_state(plane, observe))
-        .with_state(gateway)
+        watch(self.plane, request, async move |request| {
+            if is_native(request.uri().path()) {
+                return self.native.oneshot(request).await.into_response();
+            }
+            // Apps own every path that is left, by host and path. They do without a router: it would take as long as
+            // a small guest does.
+            apps::dispatch(State(self.gateway), request).await.into_response()
+        })
+        .await
+    }
+}
+
+impl<B> Service<Request<B>> for DataPlane
+where
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<axum::BoxError>,
+{
+    type Response = Response;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let answer = self.clone().answer(request.map(Body::new));
+        Box::pin(async move { Ok(answer.await) })
+    }
+}
+
+/// Whether a path belongs to one of the two protocols.
+fn is_native(path: &str) -> bool {
+    let below = |prefix| path.strip_prefix(prefix).is_some_and(|rest: &str| rest.is_empty() || rest.starts_with('/'));
+    below("/v2") || below("/v1")
 }
 
 /// The admin plane: the registry, the JSON API and metrics. It belongs on a listener that only operators reach.

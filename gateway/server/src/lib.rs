@@ -24,7 +24,7 @@ mod truncation;
 
 pub use admin::Administration;
 pub use errors::{ApiError, Reason, Row};
-pub use gateway::{Gateway, admin_plane, data_plane};
+pub use gateway::{DataPlane, Gateway, admin_plane, data_plane};
 pub use kserve::{InferRequest, ParseError, RequestedOutput, parse_infer};
 pub use limits::Limits;
 pub use serve::{Drained, serve};

@@ -43,7 +43,17 @@ pub(crate) enum Served {
     App(Arc<str>),
 }
 
-pub(crate) async fn observe(State(plane): State<Plane>, mut request: Request<Body>, next: Next) -> Response {
+/// The layer, for a router.
+pub(crate) async fn observe(State(plane): State<Plane>, request: Request<Body>, next: Next) -> Response {
+    watch(plane, request, |request| next.run(request)).await
+}
+
+/// The layer, around anything that answers.
+pub(crate) async fn watch<A: Future<Output = Response>>(
+    plane: Plane,
+    mut request: Request<Body>,
+    answer: impl FnOnce(Request<Body>) -> A,
+) -> Response {
     let shape = (plane.shape_of)(request.uri().path());
     let request_id = RequestId::of(request.headers());
     // Apps read the id where clients put it.
@@ -52,7 +62,7 @@ pub(crate) async fn observe(State(plane): State<Plane>, mut request: Request<Bod
     // From here on, dropping the record writes the log line: also when the client goes away and this future with it.
     let mut record = Record::new(plane, &request, request_id.clone());
 
-    let mut response = AssertUnwindSafe(next.run(request)).catch_unwind().await.unwrap_or_else(|_| {
+    let mut response = AssertUnwindSafe(answer(request)).catch_unwind().await.unwrap_or_else(|_| {
         ApiError::internal("the gateway failed on this request", "a handler panicked").into_response()
     });
     let extensions = response.extensions_mut();

@@ -1,9 +1,12 @@
 //! Accepts connections and serves HTTP/1.1 and HTTP/2 (with prior knowledge) on them until told to stop.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+mod activity;
 
-use axum::Router;
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use axum::response::Response;
+use http::Request;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -13,9 +16,10 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tower::Service;
 
+use activity::{Activity, Counted};
+
 use crate::limits::{
-    ACCEPT_PAUSE, FIRST_REQUEST_MAX, HEADER_BYTES_MAX, HEADERS_MAX, HTTP2_PING_EVERY, HTTP2_STREAMS_MAX,
-    KEEP_ALIVE_IDLE_MAX, Limits,
+    ACCEPT_PAUSE, FIRST_REQUEST_MAX, HEADER_BYTES_MAX, HEADERS_MAX, HTTP2_PING_EVERY, HTTP2_STREAMS_MAX, Limits,
 };
 
 type Builder = auto::Builder<TokioExecutor>;
@@ -27,14 +31,29 @@ pub struct Drained {
     pub cut: usize,
 }
 
-/// Serves `router` on `listener` until `shutdown` completes; then accepts no more, lets requests in flight finish for
+/// What answers requests: a plane.
+pub trait Answers:
+    Service<Request<Incoming>, Response = Response, Error = Infallible, Future: Send> + Clone + Send + Sync + 'static
+{
+}
+
+impl<S> Answers for S where
+    S: Service<Request<Incoming>, Response = Response, Error = Infallible, Future: Send>
+        + Clone
+        + Send
+        + Sync
+        + 'static
+{
+}
+
+/// Serves `answers` on `listener` until `shutdown` completes; then accepts no more, lets requests in flight finish for
 /// at most [`Limits::drain_max`], and returns.
 ///
 /// [`crate::Gateway::unready_after`] makes the `shutdown` of a data plane. A connection beyond
 /// [`Limits::connections_max`] waits in the kernel until another one closes.
 pub async fn serve(
     listener: TcpListener,
-    router: Router,
+    answers: impl Answers,
     shutdown: impl Future<Output = ()>,
     limits: &Limits,
 ) -> Drained {
@@ -46,7 +65,7 @@ pub async fn serve(
         tokio::select! {
             accepted = listener.accept(), if connections.len() < limits.connections_max => match accepted {
                 Ok((stream, _)) => {
-                    connections.spawn(connection(stream, builder.clone(), router.clone(), graceful.watcher()));
+                    connections.spawn(connection(stream, builder.clone(), answers.clone(), graceful.watcher()));
                 }
                 Err(error) => {
                     // Out of file descriptors, as a rule. Asking again at once would spin.
@@ -70,9 +89,8 @@ fn builder() -> Builder {
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder
         .http1()
-        .timer(TokioTimer::new())
-        // hyper counts this from the end of the request before, so it bounds idle keep-alive connections as well.
-        .header_read_timeout(KEEP_ALIVE_IDLE_MAX)
+        // `activity.rs` minds how long a head may take, without a timer for each request.
+        .header_read_timeout(None)
         .max_headers(HEADERS_MAX)
         .max_buf_size(HEADER_BYTES_MAX);
     builder
@@ -85,25 +103,29 @@ fn builder() -> Builder {
     builder
 }
 
-async fn connection(stream: TcpStream, builder: Arc<Builder>, router: Router, watcher: Watcher) {
+async fn connection(stream: TcpStream, builder: Arc<Builder>, answers: impl Answers, watcher: Watcher) {
     // Answers are written whole; waiting to fill a segment only delays them.
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "cannot set TCP_NODELAY");
     }
-    let seen = AtomicBool::new(false);
-    let seen = &seen;
-    let service = service_fn(|request: http::Request<Incoming>| {
-        seen.store(true, Relaxed);
-        router.clone().call(request)
+    let activity = Arc::new(Activity::default());
+    let service = service_fn(|request: Request<Incoming>| {
+        let under_way = activity.begins(request.version());
+        let answer = answers.clone().call(request);
+        async { answer.await.map(|response| response.map(|body| Counted::new(body, under_way))) }
     });
     let serving = watcher.watch(builder.serve_connection(TokioIo::new(stream), service));
     let mut serving = std::pin::pin!(serving);
-    // hyper's own timeout starts when it knows the protocol's version; a client that never says holds no place here.
-    let first = tokio::time::timeout(FIRST_REQUEST_MAX, &mut serving).await;
-    let ended = match first {
-        Ok(ended) => ended,
-        Err(_) if !seen.load(Relaxed) => return,
-        Err(_) => serving.await,
+    let mut patience = std::pin::pin!(tokio::time::sleep(FIRST_REQUEST_MAX));
+    let ended = loop {
+        tokio::select! {
+            biased;
+            ended = &mut serving => break ended,
+            () = &mut patience => match activity.patience() {
+                Some(until) => patience.as_mut().reset(until),
+                None => return,
+            },
+        }
     };
     if let Err(error) = ended {
         // Clients that break off are everyday life.

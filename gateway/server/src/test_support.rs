@@ -195,7 +195,12 @@ impl Backends for NoBackends {
 
 /// A data plane over `models`.
 pub(crate) fn plane(models: impl IntoIterator<Item = Arc<Model>>) -> Router {
-    data_plane(gateway(models, Limits::default()))
+    routed(gateway(models, Limits::default()))
+}
+
+/// The data plane of `gateway`.
+pub(crate) fn routed(gateway: Arc<Gateway>) -> Router {
+    Router::new().fallback_service(data_plane(gateway))
 }
 
 /// An answer, read whole.

@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use headland_batcher::ModelTable;
-use headland_guest_host::{AppRoute, AppSource, Apps, GuestEngine, GuestError, Outcome, PoolOptions, Prepared, RequestContext};
+use headland_guest_host::{
+    AppRoute, AppSource, Apps, GuestEngine, GuestError, Outcome, PoolOptions, Prepared, RequestContext,
+};
 use headland_package::AppManifest;
 use headland_trust::Verified;
 use http::Request;

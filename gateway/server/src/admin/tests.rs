@@ -4,8 +4,8 @@ use axum::body::Body;
 use headland_nn_core::DType;
 use http::{Request, StatusCode};
 
-use crate::test_support::{admin, echo, embedder, gateway, get, post, send};
-use crate::{Limits, data_plane};
+use crate::Limits;
+use crate::test_support::{admin, echo, embedder, gateway, get, post, routed, send};
 
 #[tokio::test]
 async fn models_are_listed_with_what_they_are() {
@@ -59,7 +59,7 @@ async fn names_and_queries_that_cannot_be_are_problems_too() {
 #[tokio::test]
 async fn requests_are_counted_by_model_and_by_route() {
     let gateway = gateway([echo("echo:1", DType::F32)], Limits::default());
-    let (data, plane) = (data_plane(gateway.clone()), admin(gateway));
+    let (data, plane) = (routed(gateway.clone()), admin(gateway));
     let body =
         |shape: &str| format!(r#"{{"inputs": [{{"name": "x", "shape": {shape}, "datatype": "FP32", "data": [1]}}]}}"#);
     for shape in ["[1,1]", "[1,1]", "[1]"] {
@@ -85,7 +85,7 @@ async fn requests_are_counted_by_model_and_by_route() {
 async fn the_documentation_explains_every_metric() {
     let page = include_str!("../../../../docs/metrics.md");
     let gateway = gateway([echo("echo:1", DType::F32)], Limits::default());
-    get(&data_plane(gateway.clone()), "/v2").await;
+    get(&routed(gateway.clone()), "/v2").await;
     let text = get(&admin(gateway), "/metrics").await;
     for line in text.text().lines().filter_map(|line| line.strip_prefix("# TYPE ")) {
         let name = line.split(' ').next().unwrap();

@@ -5,9 +5,8 @@ use headland_nn_core::{DType, NnError};
 use http::{Method, StatusCode};
 
 use super::*;
-use crate::data_plane;
 use crate::limits::Limits;
-use crate::test_support::{echo, embedder, failing, gateway, get, plane, post, send};
+use crate::test_support::{echo, embedder, failing, gateway, get, plane, post, routed, send};
 
 fn both() -> Router {
     plane([echo("echo:1", DType::F32), echo("echo:2", DType::F32), embedder("words:1")])
@@ -29,7 +28,7 @@ async fn the_server_says_what_it_is_and_how_it_is() {
 #[tokio::test]
 async fn readiness_ends_when_the_gateway_begins_to_stop() {
     let gateway = gateway([], Limits::default());
-    let router = data_plane(gateway.clone());
+    let router = routed(gateway.clone());
     assert_eq!(get(&router, "/v2/health/ready").await.status, StatusCode::OK);
     gateway.unready_after(std::future::ready(())).await;
     let seen = get(&router, "/v2/health/ready").await;
@@ -214,7 +213,7 @@ async fn failures_below_have_their_statuses_and_keep_their_secrets() {
 
 #[tokio::test]
 async fn a_body_over_the_limit_is_413_and_compressed_ones_415() {
-    let router = data_plane(gateway([echo("echo:1", DType::F32)], Limits { body_bytes_max: 100, ..Limits::default() }));
+    let router = routed(gateway([echo("echo:1", DType::F32)], Limits { body_bytes_max: 100, ..Limits::default() }));
     // A body that says so is not waited for: this one never comes.
     let pending = Body::from_stream(futures_util::stream::pending::<Result<Bytes, std::io::Error>>());
     let seen = send(&router, Request::post(INFER).header("content-length", 101).body(pending).unwrap()).await;
@@ -239,7 +238,7 @@ async fn bodies_share_one_budget() {
     let limits = Limits { body_bytes_max: 1 << 20, bodies_bytes_max: 1 << 20, ..Limits::default() };
     let gateway = gateway([echo("echo:1", DType::F32)], limits);
     let all = gateway.body_budget().clone().acquire_many_owned(1 << 10).await.unwrap();
-    let router = data_plane(gateway);
+    let router = routed(gateway);
     let seen = post(&router, INFER, "{}").await;
     assert_eq!((seen.status, seen.header("retry-after")), (StatusCode::SERVICE_UNAVAILABLE, Some("1")));
     drop(all);
