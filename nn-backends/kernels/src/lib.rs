@@ -5,7 +5,7 @@
 //! `simd` is their common face, `functions` has exp and its kin on it, `gemm` multiplies, `quantize` makes 8 bits of
 //! floats, and on top are [`Linear`], [`Attention`] and [`LayerNorm`], which are what a model is made of.
 //!
-//! Every kernel is written once over [`simd::Simd`] and compiled for AVX-512, AVX2 and whatever the target has anyway.
+//! Every kernel is written once over `simd::Simd` and compiled for AVX-512, AVX2 and whatever the target has anyway.
 //! What a row becomes does not depend, bit for bit, on which rows run beside it: each element is one sum in one order.
 
 mod attention;
