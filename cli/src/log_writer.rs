@@ -1,13 +1,13 @@
-//! Log lines on their way to standard error: gathered, and written many at a time by a thread of its own. A line of the
-//! access log then costs a request neither a system call nor a wait for whoever else is writing.
+//! Log lines on their way to standard error. Those of the access log are gathered, and written many at a time by a
+//! thread of its own: a line then costs a request neither a system call nor a wait for whoever else is writing.
 //!
-//! Warnings and errors do not wait, and take what was gathered before them along.
+//! All others do not wait, and take what was gathered before them along.
 
 use std::io::{self, Write};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tracing::{Level, Metadata};
+use tracing::Metadata;
 use tracing_subscriber::fmt::MakeWriter;
 
 /// How long a line waits for company.
@@ -104,6 +104,6 @@ impl<'a> MakeWriter<'a> for Gathered {
     }
 
     fn make_writer_for(&'a self, meta: &Metadata<'_>) -> Line<'a> {
-        Line { gathered: self, at_once: *meta.level() <= Level::WARN }
+        Line { gathered: self, at_once: meta.target() != "access" }
     }
 }

@@ -117,8 +117,8 @@ impl Entry {
         let seal = fs::read_to_string(&self.seal).ok()?;
         let code = fs::File::open(&self.code).ok()?;
         // SAFETY: only this user can write to the folder, and `write` only ever replaces a file, whole.
-        let mapped = unsafe { memmap2::Mmap::map(&code) }.ok()?;
-        if blake3::hash(&mapped).to_hex().as_str() != seal {
+        let mapped = unsafe { memmap2::Mmap::map(&code) };
+        if !mapped.is_ok_and(|code| blake3::hash(&code).to_hex().as_str() == seal) {
             tracing::warn!(path = %self.code.display(), "a cached component is corrupt; compiling it again");
             return None;
         }
