@@ -11,7 +11,7 @@ import matplotlib
 
 matplotlib.use("agg")
 import matplotlib.pyplot as plt
-from matplotlib.ticker import FuncFormatter, NullFormatter
+from matplotlib.ticker import FuncFormatter, NullFormatter, NullLocator
 
 # Ours in strong colours, the rest in quieter ones; each name looks the same in every plot.
 STYLES = [
@@ -28,6 +28,8 @@ STYLES = [
     ("wasmtime serve, tuned", "#3b82f6", "D"),
 ]
 PANEL_INCHES = (5.2, 3.8)
+# So few values on an axis were chosen, and are its ticks. Curves of more points than that are drawn without markers.
+CHOSEN_MAX = 12
 
 
 def style(name):
@@ -46,6 +48,11 @@ def scale(axis, set_scale, logarithmic, values):
         return
     set_scale("log")
     axis.set_major_formatter(FuncFormatter(number))
+    chosen = sorted(set(values))
+    if len(chosen) <= CHOSEN_MAX:
+        axis.set_ticks(chosen)
+        axis.set_minor_locator(NullLocator())
+        return
     # Within two decades the ticks at 2 and 5 are wanted too, and there is room for them.
     close = max(values) / min(values) < 100
     axis.set_minor_formatter(FuncFormatter(lambda v, p: number(v) if f"{v:e}"[0] in "25" else "") if close else NullFormatter())
@@ -55,7 +62,10 @@ def draw(axes, panel):
     for curve in panel["curves"]:
         points = [(x, y) for x, y in curve["points"] if (x > 0 or not panel["x_log"]) and (y > 0 or not panel["y_log"])]
         xs, ys = zip(*points)
-        axes.plot(xs, ys, label=curve["name"], markersize=4, **style(curve["name"]))
+        look = style(curve["name"])
+        if len(points) > CHOSEN_MAX:
+            look["marker"] = ""
+        axes.plot(xs, ys, label=curve["name"], markersize=4, **look)
     every = [point for curve in panel["curves"] for point in curve["points"]]
     scale(axes.xaxis, axes.set_xscale, panel["x_log"], [x for x, _ in every if x > 0])
     scale(axes.yaxis, axes.set_yscale, panel["y_log"], [y for _, y in every if y > 0])

@@ -4,7 +4,7 @@ use anyhow::Result;
 use headland_load::{Client, request};
 
 use crate::Setup;
-use crate::loads::{Contender, Latencies, in_turn, repeated};
+use crate::loads::{Contender, Latencies, Turn, in_turn, repeated};
 use crate::report::{Panel, Plot, Report, Section};
 use crate::servers::{self, Server};
 
@@ -46,7 +46,8 @@ pub fn measure(setup: &Setup, report: &mut Report) -> Result<()> {
     let mut p99 = Section::new("hello, 32 connections: p99", "microseconds, less is better");
     let mut client = Section::new("hello: the client's own processor time a request", "microseconds");
     let mut latencies = Latencies::default();
-    in_turn(setup, &mut contenders, CONNECTIONS, |name, outcome| {
+    in_turn(setup, &mut contenders, CONNECTIONS, |turn| {
+        let Turn::Of(name, outcome) = turn else { return Ok(()) };
         rates.add(name, outcome.rate());
         p99.add(name, outcome.latency_us(0.99));
         client.add(name, outcome.client_us());

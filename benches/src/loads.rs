@@ -25,6 +25,14 @@ pub struct Contender {
     pub source: Source,
 }
 
+/// What a round has come to.
+pub enum Turn<'a> {
+    /// It begins: the time for what is no server.
+    Round,
+    /// A contender's load is over.
+    Of(&'a str, &'a Outcome),
+}
+
 /// The same request again and again.
 pub fn repeated(request: Vec<u8>) -> Source {
     Box::new(move |out| out.extend_from_slice(&request))
@@ -55,20 +63,21 @@ impl Contender {
     }
 }
 
-/// All contenders in turn, each round anew, in a closed loop. `each` gets every outcome.
+/// All contenders in turn, each round anew, in a closed loop.
 pub fn in_turn(
     setup: &Setup,
     contenders: &mut [Contender],
     connections: usize,
-    mut each: impl FnMut(&str, &Outcome) -> Result<()>,
+    mut on: impl FnMut(Turn<'_>) -> Result<()>,
 ) -> Result<()> {
     for contender in contenders.iter_mut() {
         contender.closed(connections, WARM_UP)?;
     }
     for _ in 0..setup.rounds {
+        on(Turn::Round)?;
         for contender in contenders.iter_mut() {
             let outcome = contender.closed(connections, setup.window)?;
-            each(contender.name, &outcome)?;
+            on(Turn::Of(contender.name, &outcome))?;
         }
     }
     Ok(())

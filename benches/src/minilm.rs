@@ -4,10 +4,10 @@
 mod accuracy;
 
 use anyhow::Result;
-use headland_load::{Outcome, Texts, request};
+use headland_load::{Texts, request};
 
 use crate::Setup;
-use crate::loads::{Contender, Latencies, Source, in_turn};
+use crate::loads::{Contender, Latencies, Source, Turn, in_turn};
 use crate::peers::{self, MODEL, Raw};
 use crate::report::{Curve, Panel, Plot, Report, Section};
 use crate::servers::{self, Headland, Server};
@@ -92,13 +92,14 @@ pub fn measure(setup: &Setup, report: &mut Report) -> Result<()> {
 
 fn many(setup: &Setup, report: &mut Report, serving: &Serving, raw: &mut Raw) -> Result<()> {
     let mut rates = Section::new(MANY, "requests/s, more is better");
-    for _ in 0..setup.rounds {
-        rates.add(RAW, raw.run(setup, 32, TOKENS)?.rate * 32.0);
-    }
     let mut p99 = Section::new("MiniLM, 13-token texts, 64 connections: p99", "microseconds, less is better");
     let mut client = Section::new("MiniLM: the client's own processor time a request", "microseconds");
     let mut latencies = Latencies::default();
-    in_turn(setup, &mut serving.contenders(setup, short)?, 64, |name, outcome| {
+    in_turn(setup, &mut serving.contenders(setup, short)?, 64, |turn| {
+        let Turn::Of(name, outcome) = turn else {
+            rates.add(RAW, raw.run(setup, TEXTS, TOKENS)?.rate * TEXTS as f64);
+            return Ok(());
+        };
         rates.add(name, outcome.rate());
         p99.add(name, outcome.latency_us(0.99));
         client.add(name, outcome.client_us());
@@ -114,13 +115,14 @@ fn many(setup: &Setup, report: &mut Report, serving: &Serving, raw: &mut Raw) ->
 fn one(setup: &Setup, report: &mut Report, serving: &Serving, raw: &mut Raw) -> Result<()> {
     let mut p50 = Section::new(ONE_P50, "microseconds, less is better");
     let mut p99 = Section::new(ONE_P99, "microseconds, less is better");
-    for _ in 0..setup.rounds {
-        let figures = raw.run(setup, 1, TOKENS)?;
-        p50.add(RAW, figures.p50_us);
-        p99.add(RAW, figures.p99_us);
-    }
     let mut latencies = Latencies::default();
-    in_turn(setup, &mut serving.contenders(setup, short)?, 1, |name, outcome| {
+    in_turn(setup, &mut serving.contenders(setup, short)?, 1, |turn| {
+        let Turn::Of(name, outcome) = turn else {
+            let figures = raw.run(setup, 1, TOKENS)?;
+            p50.add(RAW, figures.p50_us);
+            p99.add(RAW, figures.p99_us);
+            return Ok(());
+        };
         p50.add(name, outcome.latency_us(0.5));
         p99.add(name, outcome.latency_us(0.99));
         latencies.add(name, outcome)
@@ -133,26 +135,27 @@ fn one(setup: &Setup, report: &mut Report, serving: &Serving, raw: &mut Raw) -> 
 
 fn lists(setup: &Setup, report: &mut Report, serving: &Serving, raw: &mut Raw) -> Result<()> {
     let mut rates = Section::new(LISTS, "requests/s, more is better");
-    for _ in 0..setup.rounds {
-        rates.add(RAW, raw.run(setup, TEXTS, TOKENS)?.rate);
-    }
-    in_turn(setup, &mut serving.contenders(setup, list)?, 4, rate_into(&mut rates))?;
+    in_turn(setup, &mut serving.contenders(setup, list)?, 4, |turn| {
+        match turn {
+            Turn::Of(name, outcome) => rates.add(name, outcome.rate()),
+            Turn::Round => rates.add(RAW, raw.run(setup, TEXTS, TOKENS)?.rate),
+        }
+        Ok(())
+    })?;
     report.push(rates);
     Ok(())
 }
 
 fn mixed(setup: &Setup, report: &mut Report, serving: &Serving) -> Result<()> {
     let mut rates = Section::new(MIXED, "requests/s, more is better");
-    in_turn(setup, &mut serving.contenders(setup, any_length)?, 32, rate_into(&mut rates))?;
+    in_turn(setup, &mut serving.contenders(setup, any_length)?, 32, |turn| {
+        if let Turn::Of(name, outcome) = turn {
+            rates.add(name, outcome.rate());
+        }
+        Ok(())
+    })?;
     report.push(rates);
     Ok(())
-}
-
-fn rate_into(section: &mut Section) -> impl FnMut(&str, &Outcome) -> Result<()> + '_ {
-    |name, outcome| {
-        section.add(name, outcome.rate());
-        Ok(())
-    }
 }
 
 /// Throughput against concurrency: once, every server at every number of connections.
@@ -210,6 +213,18 @@ fn distribution(file: &str, title: &str, latencies: &Latencies) -> Plot {
 /// One text of 13 tokens a request.
 pub fn short(mut texts: Texts) -> Source {
     Box::new(move |out| embed(out, |body| texts.write(TOKENS, body)))
+}
+
+/// The same over the route that takes a deadline, in microseconds.
+pub fn with_deadline(mut texts: Texts, deadline_us: u64) -> Source {
+    Box::new(move |out| {
+        let mut body = br#"{"inputs":[{"name":"text","shape":[1],"datatype":"BYTES","data":[""#.to_vec();
+        texts.write(TOKENS, &mut body);
+        let rest =
+            format!(r#""]}}],"outputs":[{{"name":"sentence_embedding"}}],"parameters":{{"timeout":{deadline_us}}}}}"#);
+        body.extend_from_slice(rest.as_bytes());
+        request(out, "POST", &format!("/v2/models/{MODEL}/infer"), &[("content-type", "application/json")], &body);
+    })
 }
 
 /// A list of 32 of them.

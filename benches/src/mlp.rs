@@ -7,7 +7,7 @@ use anyhow::Result;
 use headland_load::{Random, binary_infer, request};
 
 use crate::Setup;
-use crate::loads::{Contender, Source, in_turn};
+use crate::loads::{Contender, Source, Turn, in_turn};
 use crate::peers::{self, Raw};
 use crate::report::{Report, Section};
 use crate::servers;
@@ -61,13 +61,16 @@ pub fn measure(setup: &Setup, report: &mut Report) -> Result<()> {
             Contender::new(GUEST, address, guest("mlp", "x", &format!("{rows},{COLUMNS}"), rows)),
         ];
         let mut section = Section::new(&title(rows), "requests/s, more is better");
-        for _ in 0..setup.rounds {
-            section.add(RAW, raw.run(setup, rows, 0)?.rate);
-            section.add("raw session.run, two sessions of one thread", pair.run(setup, rows, 0)?.rate);
-            for contender in &mut contenders {
-                section.add(contender.name, contender.closed(GUESTS, setup.window)?.rate());
+        in_turn(setup, &mut contenders, GUESTS, |turn| {
+            match turn {
+                Turn::Of(name, outcome) => section.add(name, outcome.rate()),
+                Turn::Round => {
+                    section.add(RAW, raw.run(setup, rows, 0)?.rate);
+                    section.add("raw session.run, two sessions of one thread", pair.run(setup, rows, 0)?.rate);
+                }
             }
-        }
+            Ok(())
+        })?;
         report.push(section);
     }
     for (model, input, shape) in [("mlp", "x", "1,64"), ("digits", "image", "1,8,8")] {
@@ -77,8 +80,10 @@ pub fn measure(setup: &Setup, report: &mut Report) -> Result<()> {
             Contender::new(BATCHED, address, guest(model, input, shape, 1)),
         ];
         let mut section = Section::new(&batching_title(model), "requests/s, more is better");
-        in_turn(setup, &mut contenders, GUESTS, |name, outcome| {
-            section.add(name, outcome.rate());
+        in_turn(setup, &mut contenders, GUESTS, |turn| {
+            if let Turn::Of(name, outcome) = turn {
+                section.add(name, outcome.rate());
+            }
             Ok(())
         })?;
         report.push(section);

@@ -8,15 +8,19 @@ use headland_load::Outcome;
 
 use crate::Setup;
 use crate::loads::Contender;
-use crate::minilm::{F32, PEERS, short, texts};
+use crate::minilm::{F32, PEERS, short, texts, with_deadline};
 use crate::peers::{self, MODEL};
 use crate::report::{Curve, Panel, Plot, Report, Section};
 use crate::servers::Headland;
 
 /// Offered rates, as shares of the capacity.
 const OFFERED: [f64; 8] = [0.25, 0.5, 0.75, 0.9, 1.0, 1.25, 1.5, 2.0];
+/// Connections of the closed loop that finds the capacity: their queue is answered well within the deadline.
+const BUSY: usize = 64;
 /// Connections an open loop may open: callers that do not wait for each other.
 const CONNECTIONS: usize = 1024;
+/// Within which each request to ours has to be answered; the peer knows of no such thing.
+const DEADLINE: Duration = Duration::from_millis(500);
 /// Seed of the arrivals.
 const SEED: u64 = 7;
 /// An offered rate is held for so many windows.
@@ -40,7 +44,8 @@ struct Curves {
 pub fn measure(setup: &Setup, report: &mut Report) -> Result<()> {
     let ours = crate::minilm::headland(setup)?;
     let fastapi = peers::fastapi(setup)?;
-    let mut contender = Contender::new(F32, ours.server.address, short(texts(setup)?));
+    let mut contender =
+        Contender::new(F32, ours.server.address, with_deadline(texts(setup)?, DEADLINE.as_micros() as u64));
     let our_curves = curves(setup, &mut contender, Some(&ours))?;
     let mut contender = Contender::new(PEERS[2], fastapi.address, short(texts(setup)?));
     let peer_curves = curves(setup, &mut contender, None)?;
@@ -55,8 +60,9 @@ pub fn measure(setup: &Setup, report: &mut Report) -> Result<()> {
 }
 
 fn curves(setup: &Setup, contender: &mut Contender, ours: Option<&Headland>) -> Result<Curves> {
-    contender.closed(64, Duration::from_millis(400))?;
-    let capacity = contender.closed(64, setup.window)?.rate();
+    // The first gets everything warm; what the second makes is the capacity.
+    contender.closed(BUSY, setup.window)?;
+    let capacity = contender.closed(BUSY, setup.window * WINDOWS)?.rate();
     let (goodput, p99, batch) = (Vec::new(), Vec::new(), Vec::new());
     let mut curves = Curves { name: contender.name, capacity, goodput, p99, batch, last: None };
     for share in OFFERED {

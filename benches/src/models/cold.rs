@@ -30,7 +30,7 @@ const PARTS: [(&str, &str); 3] = [
 pub fn measure(setup: &Setup, scratch: &Scratch) -> Result<Section> {
     let body: Vec<u8> = SENTENCE.iter().flat_map(|id| id.to_le_bytes()).collect();
     let ask = binary_infer(MODEL, ("input_ids", "INT64", "[1,13]", &body), "sentence_embedding");
-    let mut section = Section::new("(g) MiniLM out of the registry, to the first answer", MILLISECONDS);
+    let mut section = Section::new("MiniLM out of the registry, to the first answer", MILLISECONDS);
     for _ in 0..setup.rounds {
         let gateway = Gateway::start(setup, scratch, DATA)?;
         settle(&scratch.path(DATA))?;

@@ -16,7 +16,7 @@ pub fn measure(setup: &Setup, scratch: &Scratch) -> Result<Section> {
     let (minilm, minilm_signature) = scratch.minilm(setup);
     let push_large = || timed(&mut gateway.push(setup, scratch, "bench", &large, &signature));
     let push_minilm = || timed(&mut gateway.push(setup, scratch, cold::MODEL, &minilm, &minilm_signature));
-    let mut section = Section::new("(f) headland model push, the whole command", MILLISECONDS);
+    let mut section = Section::new("headland model push, the whole command", MILLISECONDS);
     settle(&large)?;
     let first = push_large()?;
     push_minilm()?;

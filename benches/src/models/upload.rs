@@ -24,7 +24,7 @@ const CHUNK_BYTES: usize = 256 << 10;
 pub fn measure(setup: &Setup, scratch: &Scratch) -> Result<Section> {
     let weights = scratch.weights();
     let digest = Sha256Digest::of_file(&weights)?;
-    let mut section = Section::new(&format!("(d) storing {} from the page cache", scratch.size), MILLISECONDS);
+    let mut section = Section::new(&format!("storing {} from the page cache", scratch.size), MILLISECONDS);
     for _ in 0..setup.rounds {
         let hashed = hash(&weights)?;
         settle(&weights)?;

@@ -33,7 +33,7 @@ struct Stored {
 pub fn measure(setup: &Setup, scratch: &Scratch) -> Result<Section> {
     let stored = Stored::make(scratch)?;
     let mut section =
-        Section::new(&format!("(e) verifying a model of {}, from the page cache", scratch.size), MILLISECONDS);
+        Section::new(&format!("verifying a model of {}, from the page cache", scratch.size), MILLISECONDS);
     for _ in 0..setup.rounds {
         hash(&scratch.weights())?.iter().for_each(|(name, took)| section.add(name, *took));
         settle(&scratch.path(STORE))?;

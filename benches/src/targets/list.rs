@@ -280,6 +280,14 @@ fn busy() -> Vec<Target> {
             tolerance: RATE,
         },
         Target {
+            id: "overload-p99",
+            what: "p99 of the accepted at twice the capacity, deadline 500 ms",
+            unit: "milliseconds",
+            figure: steady(row(title(), overload::ACCEPTED_P99)),
+            aim: Aim::AtMost(500.0),
+            tolerance: TAIL,
+        },
+        Target {
             id: "overload-refusal",
             what: "time to a 429 or 503 at twice the capacity, p50",
             unit: "milliseconds",
