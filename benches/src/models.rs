@@ -1,4 +1,4 @@
-//! (d) to (g): a model's way from a push to its first answer, against `sha256sum` and `cp` of the same file.
+//! A model's way from a push to its first answer, against `sha256sum` and `cp` of the same file.
 //!
 //! Every variant reads from the page cache: what is compared is our work, not the luck of the disk. What is written has to
 //! reach the disk before the clock stops, ours and the copy alike.

@@ -1,4 +1,4 @@
-//! (g) The first answer of a gateway that was just started, with MiniLM in its registry: the whole request, and the parts
+//! The first answer of a gateway that was just started, with MiniLM in its registry: the whole request, and the parts
 //! of the load as the gateway logs them.
 
 use std::time::Instant;
@@ -14,7 +14,7 @@ use super::scratch::{Scratch, settle, since};
 use crate::report::Section;
 use crate::{Setup, servers};
 
-/// The data directory that has MiniLM, put there by (f).
+/// The data directory that has MiniLM, put there by `push`.
 pub const DATA: &str = "registry";
 /// The name it has there.
 pub const MODEL: &str = "all-minilm-l6-v2";

@@ -1,4 +1,4 @@
-//! (f) `headland model push` of what is there already: the whole command, from its start to its end.
+//! `headland model push` of what is there already: the whole command, from its start to its end.
 
 use std::process::Command;
 

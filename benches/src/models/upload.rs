@@ -1,4 +1,4 @@
-//! (d) Storing a blob: straight into the store, and over HTTP into a running gateway's registry. Both hash it, write it and
+//! Storing a blob: straight into the store, and over HTTP into a running gateway's registry. Both hash it, write it and
 //! sync it, which is what `sha256sum` and `cp` with `sync` do one each.
 
 use std::fs::File;

@@ -1,4 +1,4 @@
-//! (e) Verifying a signed model: as a load out of the store does, every byte mapped, hashed and held against the signature,
+//! Verifying a signed model: as a load out of the store does, every byte mapped, hashed and held against the signature,
 //! and as `headland model verify` does, on a folder.
 
 use std::collections::BTreeMap;
