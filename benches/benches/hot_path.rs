@@ -129,7 +129,7 @@ fn handing_over(criterion: &mut Criterion) {
 fn deciding(criterion: &mut Criterion) {
     let now = Instant::now();
     let mut random = Random::new(1);
-    let mut waiting = |position| Pending {
+    let mut waiting = |position: u64| Pending {
         arrived: now - Duration::from_micros(100 * position),
         deadline: Some(now + Duration::from_millis(500)),
         abandoned: false,
@@ -149,7 +149,7 @@ fn deciding(criterion: &mut Criterion) {
     };
     let world = World { now, idle: 1, gap: None, last_arrival: Some(now), cost: None };
     let mut group = criterion.benchmark_group("decide on a batch");
-    for length in [1, 64, 256] {
+    for length in [1u64, 64, 256] {
         let queue: Vec<Pending> = (0..length).rev().map(&mut waiting).collect();
         group.bench_function(format!("of {length} waiting"), |bencher| {
             bencher.iter(|| decide(black_box(&queue), &flows, &policy, &world));

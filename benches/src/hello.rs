@@ -1,7 +1,7 @@
 //! The smallest guest under load: plain axum, our hello guest, and the same component under `wasmtime serve`.
 
 use anyhow::Result;
-use headland_load::{Client, request};
+use headland_load::request;
 
 use crate::Setup;
 use crate::loads::{Contender, Latencies, Turn, in_turn, repeated};
@@ -13,8 +13,6 @@ pub const TITLE: &str = "hello, 32 connections";
 pub const FLOOR: &str = "plain axum";
 pub const FRESH: &str = "headland, fresh instance per request";
 pub const REUSED: &str = "headland, instances reused";
-/// The route of the bench's app whose instances are reused.
-const REUSED_PATH: &str = "/bench/hello-reused";
 const TUNED: [&str; 6] =
     ["-O", "pooling-allocator=y", "-O", "pooling-memory-keep-resident=2097152", "-O", "pooling-pagemap-scan=y"];
 
@@ -31,10 +29,10 @@ pub fn measure(setup: &Setup, report: &mut Report) -> Result<()> {
         Contender::new(FLOOR, floor.address, repeated(get("/hello"))),
         Contender::new(FRESH, ours.server.address, repeated(get("/bench/hello"))),
     ];
-    if Client::connect(ours.server.address)?.ask(&get(REUSED_PATH))?.0 == 200 {
-        contenders.push(Contender::new(REUSED, ours.server.address, repeated(get(REUSED_PATH))));
-    } else {
-        report.miss(format!("{REUSED}: there is no guest at {REUSED_PATH}"));
+    let reusing = servers::headland_with(setup, &["--app", "benches/app/reused.app.toml"], &[]);
+    match &reusing {
+        Ok(reusing) => contenders.push(Contender::new(REUSED, reusing.server.address, repeated(get("/bench/hello")))),
+        Err(error) => report.miss(format!("{REUSED}: {error:#}")),
     }
     for (name, server) in &wasmtime {
         contenders.push(Contender::new(name, server.address, repeated(get("/hello"))));

@@ -1,7 +1,7 @@
 //! `headland-bench`: ours, the floor and the peers, in turn, in one run, on the same inputs, several rounds; medians,
 //! spread and ratios, as text, as JSON and as curves for plots. `make bench-compare` runs it.
 //!
-//! `hello`, `instance`, `own_cost`, `mlp`, `minilm`, `overload` and `models` measure; `servers` and `peers` start what is
+//! `hello`, `instance`, `live`, `own_cost`, `mlp`, `minilm`, `overload` and `models` measure; `servers` and `peers` start what is
 //! measured; `loads` puts load on it; `report` keeps figures; `targets` holds them against what we want to reach and
 //! against what was recorded before.
 
@@ -9,6 +9,7 @@ mod about;
 mod floor;
 mod hello;
 mod instance;
+mod live;
 mod loads;
 mod minilm;
 mod mlp;
@@ -105,6 +106,8 @@ enum Group {
     Hello,
     /// What a fresh instance costs in process
     Instance,
+    /// Ten thousand guests at once
+    Live,
     /// The gateway's own cost over the executor
     OwnCost,
     /// A 25 MB ONNX model, native and through guests, batched and not
@@ -166,6 +169,7 @@ fn measure(group: Group, setup: &Setup, report: &mut Report) -> Result<()> {
     match group {
         Group::Hello => hello::measure(setup, report),
         Group::Instance => runtime()?.block_on(instance::measure(setup, report)),
+        Group::Live => live::measure(setup, report),
         Group::OwnCost => own_cost::measure(setup, report),
         Group::Mlp => mlp::measure(setup, report),
         Group::Minilm => minilm::measure(setup, report),

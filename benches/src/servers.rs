@@ -55,6 +55,11 @@ impl Server {
         let all = field("VmRSS:").context("no VmRSS")?;
         Ok(Resident { all, anonymous: field("RssAnon:").context("no RssAnon")? })
     }
+
+    /// Ranges of addresses it has mapped.
+    pub fn mappings(&self) -> Result<usize> {
+        Ok(fs::read_to_string(format!("/proc/{}/maps", self.child.id()))?.lines().count())
+    }
 }
 
 impl Headland {
@@ -76,11 +81,17 @@ impl Headland {
 
 /// `headland up` with these models and the bench's app.
 pub fn headland(setup: &Setup, models: &[(&str, PathBuf)]) -> Result<Headland> {
+    headland_with(setup, &["--app", "benches/app/headland.app.toml"], models)
+}
+
+/// `headland up` with these arguments and models.
+pub fn headland_with(setup: &Setup, arguments: &[&str], models: &[(&str, PathBuf)]) -> Result<Headland> {
     let (port, admin) = (free_port()?, free_port()?);
     let data = tempfile::tempdir()?;
     let mut command = Command::new(&setup.binary);
     command
-        .args(["up", "--log", "warn", "--app", "benches/app/headland.app.toml"])
+        .args(["up", "--log", "warn"])
+        .args(arguments)
         .args(["--listen", &format!("127.0.0.1:{port}"), "--admin-listen", &format!("127.0.0.1:{admin}")])
         .arg("--data-dir")
         .arg(data.path())
