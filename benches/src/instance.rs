@@ -51,7 +51,7 @@ pub async fn measure(setup: &Setup, report: &mut Report) -> Result<()> {
     Ok(())
 }
 
-async fn ask(hello: &AppRoute) -> Result<()> {
+async fn ask(hello: &Arc<AppRoute>) -> Result<()> {
     let request = Request::get("/bench/hello").header("host", "bench").body(Body::empty())?;
     let answer = hello.handle(request, RequestContext { request_id: "bench".into() }).await?;
     anyhow::ensure!(answer.status() == 200, "the hello guest answered {}", answer.status());
