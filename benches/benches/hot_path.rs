@@ -129,15 +129,19 @@ fn handing_over(criterion: &mut Criterion) {
 fn deciding(criterion: &mut Criterion) {
     let now = Instant::now();
     let mut random = Random::new(1);
-    let mut waiting = |position: u64| Pending {
-        arrived: now - Duration::from_micros(100 * position),
-        deadline: Some(now + Duration::from_millis(500)),
-        abandoned: false,
-        rows: 1,
-        length: 8 + random.below(249),
-        kind: Some(0),
-        flow: random.below(3),
-        priority: 0,
+    let mut waiting = |position: u64| {
+        let length = 8 + random.below(249);
+        Pending {
+            arrived: now - Duration::from_micros(100 * position),
+            deadline: Some(now + Duration::from_millis(500)),
+            abandoned: false,
+            rows: 1,
+            length,
+            cells: length,
+            kind: Some(0),
+            flow: random.below(3),
+            priority: 0,
+        }
     };
     let flows = [Flow { served: 0.0, weight: 1.0 }; 3];
     let policy = Policy {

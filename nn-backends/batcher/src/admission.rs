@@ -18,6 +18,9 @@ pub const QUEUE_DELAY_MAX: Duration = Duration::from_secs(10);
 /// is to be answered in time.
 const TIME_SHARE: f64 = 0.8;
 
+/// No wait is said to be longer.
+const WAIT_MAX: Duration = Duration::from_secs(3600);
+
 /// What stands before a new request.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Backlog {
@@ -40,13 +43,22 @@ pub(crate) struct Backlog {
     pub idle: usize,
 }
 
-/// The time a new request of `cells` would wait, when it cannot be answered within `left`.
+/// A new request.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Size {
+    /// Its cells, of all its parts.
+    pub cells: usize,
+    /// Parts that can run side by side.
+    pub parts: usize,
+}
+
+/// The time a new request of this `size` would wait, when it cannot be answered within `left`.
 ///
 /// # Errors
 /// That time.
 pub(crate) fn admit(
     backlog: &Backlog,
-    cells: usize,
+    size: Size,
     left: Option<Duration>,
     policy: &Policy,
     cost: Option<Estimate>,
@@ -54,8 +66,10 @@ pub(crate) fn admit(
     // Whoever finds an idle executor is let in whatever the estimate: or a wrong one would never be corrected.
     let Some(cost) = cost.filter(|_| backlog.requests > 0 || backlog.idle == 0) else { return Ok(()) };
     let wait = wait(backlog, policy, cost);
-    let left = left.unwrap_or(QUEUE_DELAY_MAX);
-    match (wait + cost.run(cells)).as_secs_f64() <= left.as_secs_f64() * TIME_SHARE {
+    let Some(left) = left else { return if wait <= QUEUE_DELAY_MAX { Ok(()) } else { Err(wait) } };
+    let side_by_side = size.parts.clamp(1, backlog.executors.max(1)) as f64;
+    let answered = wait.as_secs_f64() + cost.run(size.cells).as_secs_f64() / side_by_side;
+    match answered <= left.as_secs_f64() * TIME_SHARE {
         true => Ok(()),
         false => Err(wait),
     }
@@ -70,7 +84,7 @@ fn wait(backlog: &Backlog, policy: &Policy, cost: Estimate) -> Duration {
     let all = work(backlog.rows, backlog.cells, backlog.requests);
     let own = work(backlog.own_rows, backlog.own_cells, backlog.own_requests) / backlog.share.clamp(0.001, 1.0);
     let seconds = (all.min(own) + backlog.running.as_secs_f64()) / backlog.executors.max(1) as f64;
-    Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)
+    Duration::try_from_secs_f64(seconds).unwrap_or(WAIT_MAX).min(WAIT_MAX)
 }
 
 #[cfg(test)]
@@ -79,6 +93,8 @@ mod tests {
 
     const MS: Duration = Duration::from_millis(1);
     const COST: Option<Estimate> = Some(Estimate { fixed: Duration::from_millis(2), cell_us: 1000.0 });
+
+    const ONE: Size = Size { cells: 1, parts: 1 };
 
     fn batched() -> Policy {
         Policy { rows_max: 8, ..Policy::single() }
@@ -101,31 +117,40 @@ mod tests {
     #[test]
     fn a_wait_past_the_deadline_is_refused_and_told() {
         // 16 rows: two runs of 2 ms and 16 ms for the rows; its own run takes 3 ms.
-        assert_eq!(admit(&backlog(16), 1, Some(30 * MS), &batched(), COST), Ok(()));
-        assert_eq!(admit(&backlog(16), 1, Some(25 * MS), &batched(), COST), Err(20 * MS));
-        assert_eq!(admit(&backlog(16), 1, Some(30 * MS), &Policy::single(), COST), Err(48 * MS));
+        assert_eq!(admit(&backlog(16), ONE, Some(30 * MS), &batched(), COST), Ok(()));
+        assert_eq!(admit(&backlog(16), ONE, Some(25 * MS), &batched(), COST), Err(20 * MS));
+        assert_eq!(admit(&backlog(16), ONE, Some(30 * MS), &Policy::single(), COST), Err(48 * MS));
         let halved = Backlog { executors: 2, ..backlog(16) };
-        assert_eq!(admit(&halved, 1, Some(20 * MS), &batched(), COST), Ok(()));
+        assert_eq!(admit(&halved, ONE, Some(20 * MS), &batched(), COST), Ok(()));
     }
 
     #[test]
     fn without_a_deadline_the_queues_own_limit_counts() {
-        assert_eq!(admit(&backlog(5_000), 1, None, &batched(), COST), Ok(()));
-        assert!(admit(&backlog(10_000), 1, None, &batched(), COST).is_err());
+        assert_eq!(admit(&backlog(7_000), ONE, None, &batched(), COST), Ok(()));
+        assert!(admit(&backlog(10_000), ONE, None, &batched(), COST).is_err());
+        let huge = Size { cells: 1_000_000, parts: 1 };
+        assert_eq!(admit(&backlog(1), huge, None, &batched(), COST), Ok(()), "it is the wait that is bounded");
     }
 
     #[test]
     fn an_idle_executor_and_an_unknown_cost_let_everybody_in() {
         let idle = Backlog { idle: 1, ..backlog(0) };
-        assert_eq!(admit(&idle, 1_000_000, Some(MS), &batched(), COST), Ok(()));
-        assert_eq!(admit(&backlog(16), 1, Some(MS), &batched(), None), Ok(()));
+        assert_eq!(admit(&idle, Size { cells: 1_000_000, parts: 1 }, Some(MS), &batched(), COST), Ok(()));
+        assert_eq!(admit(&backlog(16), ONE, Some(MS), &batched(), None), Ok(()));
+    }
+
+    #[test]
+    fn parts_that_run_side_by_side_are_answered_sooner() {
+        let two = Backlog { executors: 2, ..backlog(1) };
+        let parts = |parts| admit(&two, Size { cells: 40, parts }, Some(40 * MS), &batched(), COST);
+        assert_eq!((parts(1).is_err(), parts(4)), (true, Ok(())));
     }
 
     #[test]
     fn a_flood_of_others_does_not_keep_a_flow_out() {
         let flooded = Backlog { own_rows: 1, own_cells: 1, own_requests: 1, share: 0.5, ..backlog(1_000) };
-        assert_eq!(admit(&flooded, 1, Some(20 * MS), &batched(), COST), Ok(()));
+        assert_eq!(admit(&flooded, ONE, Some(20 * MS), &batched(), COST), Ok(()));
         let own = Backlog { share: 0.5, ..backlog(1_000) };
-        assert!(admit(&own, 1, Some(20 * MS), &batched(), COST).is_err());
+        assert!(admit(&own, ONE, Some(20 * MS), &batched(), COST).is_err());
     }
 }

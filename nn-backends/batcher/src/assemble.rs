@@ -9,7 +9,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use bytes::Bytes;
 use headland_nn_core::{
-    BatchAxes, DType, InputAxes, NamedTensor, NnError, OutputAxes, OutputSelection, Shape, Signature, Tensor,
+    BatchAxes, DType, InputAxes, NamedTensor, NnError, OutputAxes, OutputSelection, Padding, Shape, Signature, Tensor,
 };
 
 use block::Block;
@@ -71,6 +71,10 @@ impl Layout {
     /// because its inputs disagree; what is wrong with it the executor says best.
     pub fn measure(&self, inputs: &[NamedTensor], wanted: &OutputSelection) -> (Extents, Option<u64>) {
         let alone = (Extents { rows: 1, length: 1 }, None);
+        // What holds nothing says nothing of its size: it must not become work for as many rows as it claims.
+        if inputs.iter().any(|input| input.tensor.shape().contains(&0)) {
+            return alone;
+        }
         let (mut rows, mut length) = (None, None);
         let mut kind = DefaultHasher::new();
         for input in inputs {
@@ -94,6 +98,19 @@ impl Layout {
         match (rows.flatten(), length.unwrap_or(Some(1))) {
             (Some(rows), Some(length)) if rows > 0 => (Extents { rows, length }, Some(kind.finish())),
             _ => alone,
+        }
+    }
+
+    /// What running a request of these extents takes: padding that its mask leaves out is not counted where the executor skips
+    /// it.
+    pub fn cells(&self, inputs: &[NamedTensor], extents: Extents) -> usize {
+        let whole = extents.rows.saturating_mul(extents.length);
+        let Some(mask) = self.axes.mask.filter(|_| self.axes.padding == Padding::Skipped) else { return whole };
+        let name = self.signature.inputs.get(mask).map(|spec| spec.name.as_str());
+        let given = inputs.iter().find(|input| Some(&*input.name) == name);
+        match given.map(|input| input.tensor.to_slice::<i64>()) {
+            Some(Ok(mask)) => mask.iter().filter(|&&element| element != 0).count().clamp(1, whole.max(1)),
+            _ => whole,
         }
     }
 

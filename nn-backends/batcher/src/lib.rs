@@ -23,7 +23,7 @@ pub use call::{Answer, Cached, Call, Inputs, TextUsage, Timing};
 pub use flows::{Caller, DEFAULT_WEIGHT};
 pub use model::{
     BatchOptions, DEFAULT_CELLS_MAX_CPU, DEFAULT_CELLS_MAX_GPU, DEFAULT_DELAY_MAX, DEFAULT_QUEUE_MAX, DEFAULT_ROWS_MAX,
-    Model, ModelInfo, ModelOptions,
+    Model, ModelInfo, ModelOptions, REQUEST_ROWS_MAX,
 };
 pub use on_demand::{NotLoaded, OnDemand, Unavailable};
 pub use queue::INLINE_RUN_MAX;

@@ -1,6 +1,7 @@
 //! One loaded model as its callers see it: a signature, and an `infer` to await.
 
 use std::any::Any;
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -15,6 +16,7 @@ use headland_package::{ModelName, ModelVersion, Sha256Digest};
 use headland_text::{Encoded, TEXT_INPUT, TextEncoder};
 use tokio::sync::{Semaphore, oneshot};
 
+use crate::admission::Size;
 use crate::assemble::{Extents, Layout};
 use crate::call::{Answer, Cached, Call, Inputs, TextUsage, Timing};
 use crate::flows::Caller;
@@ -47,6 +49,42 @@ pub const INLINE_TEXT_BYTES_MAX: usize = 16 << 10;
 pub const LONG_TEXTS_AT_ONCE_MAX: usize = 4;
 
 static LONG_TEXTS: Semaphore = Semaphore::const_new(LONG_TEXTS_AT_ONCE_MAX);
+
+/// Rows of one request that is run in parts.
+pub const REQUEST_ROWS_MAX: usize = 1 << 16;
+
+/// Parts of one request in the queue at a time, for each executor: one that runs, and one that is next.
+const PARTS_PER_EXECUTOR: usize = 2;
+
+/// A request on its way into the queue.
+enum Division {
+    /// As one piece of work.
+    Whole(Work),
+    /// Some rows at a time.
+    Parts { plan: Vec<Vec<usize>>, cells: usize, source: Source, wanted: OutputSelection },
+}
+
+/// What the parts are made of.
+enum Source {
+    Texts(Encoded),
+    Tensors(Vec<NamedTensor>),
+}
+
+/// What all parts of a request have in common.
+struct Ticket {
+    arrived: Instant,
+    deadline: Option<Instant>,
+    priority: u8,
+    caller: Caller,
+}
+
+impl Ticket {
+    fn job(&self, work: Work) -> (Job, oneshot::Receiver<Result<Done, NnError>>) {
+        let (reply, answer) = oneshot::channel();
+        let Ticket { arrived, deadline, priority, .. } = *self;
+        (Job { work, arrived, deadline, priority, reply }, answer)
+    }
+}
 
 /// Who a model is.
 #[derive(Clone, Debug)]
@@ -311,13 +349,7 @@ impl Model {
         let result = self.answer(call, arrived).await;
         canceled.disarm();
         match &result {
-            Ok(answer) if answer.cache == Some(Cached::Hit) => stats.cached(true),
-            Ok(answer) => {
-                if answer.cache == Some(Cached::Miss) {
-                    stats.cached(false);
-                }
-                stats.succeeded(&answer.timing);
-            }
+            Ok(answer) => stats.succeeded(&answer.timing),
             Err(error) => stats.failed(error),
         }
         result
@@ -327,7 +359,9 @@ impl Model {
     async fn answer(&self, call: Call, arrived: Instant) -> Result<Answer, NnError> {
         let Some(responses) = &self.responses else { return self.run(call, arrived).await };
         let Some(key) = responses::key(&call.inputs, &call.wanted) else { return self.run(call, arrived).await };
-        if let Some(known) = responses.get(&key) {
+        let known = responses.get(&key);
+        self.shared.stats.cached(known.is_some());
+        if let Some(known) = known {
             let timing = Timing { total: arrived.elapsed(), ..Timing::default() };
             return Ok(Answer { outputs: known.outputs, text: known.text, timing, cache: Some(Cached::Hit) });
         }
@@ -357,9 +391,15 @@ impl Model {
                 None
             }
         };
-        let (rows, parts) = self.parts(inputs, wanted)?;
+        let division = self.divide(inputs, wanted)?;
         let queued = Instant::now();
-        let (outputs, started, ended) = self.run_parts(rows, parts, queued, deadline, priority, &caller).await?;
+        let ticket = Ticket { arrived: queued, deadline, priority, caller };
+        let Done { outputs, started, ended } = match division {
+            Division::Whole(work) => self.run_whole(work, &ticket).await?,
+            Division::Parts { plan, cells, source, wanted } => {
+                self.run_parts(plan, cells, &source, &wanted, &ticket).await?
+            }
+        };
         let timing = Timing {
             input: queued - arrived,
             queue: started.saturating_duration_since(queued),
@@ -386,96 +426,116 @@ impl Model {
         TextUsage { tokens: encoded.tokens(), truncated: encoded.truncated(), max_sequence_length }
     }
 
-    /// The request as what is put into the queue: whole, or some of its rows at a time. With it the number of its rows.
-    fn parts(&self, inputs: Inputs, wanted: OutputSelection) -> Result<(usize, Vec<(Vec<usize>, Work)>), NnError> {
-        let alone = |inputs: Vec<NamedTensor>, wanted: OutputSelection| {
-            let (extents, kind) = match &self.shared.layout {
-                Some(layout) => layout.measure(&inputs, &wanted),
-                None => (Extents { rows: 1, length: 1 }, None),
-            };
-            Work { inputs, wanted, extents, kind }
-        };
+    /// The request as what is put into the queue: whole, or some of its rows at a time.
+    fn divide(&self, inputs: Inputs, wanted: OutputSelection) -> Result<Division, NnError> {
         let divisible = self.shared.layout.as_ref().filter(|layout| !layout.gives_lengths(&wanted));
         let (policy, executors) = (self.shared.queue.policy(), self.shared.executors());
         match (inputs, divisible) {
             (Inputs::Encoded(texts), Some(_)) => {
                 let lengths: Vec<usize> = texts.lengths().collect();
                 let plan = parts::plan(&lengths, policy, executors);
-                let part = |rows: Vec<usize>| {
-                    let inputs = texts.rows(&self.signature, &rows)?;
-                    Ok((rows, alone(inputs, wanted.clone())))
-                };
-                Ok((lengths.len(), plan.into_iter().map(part).collect::<Result<_, NnError>>()?))
+                if plan.len() == 1 {
+                    return Ok(Division::Whole(self.work(texts.inputs(&self.signature)?, wanted)));
+                }
+                Ok(Division::Parts { cells: texts.tokens(), plan, source: Source::Texts(texts), wanted })
             }
-            (Inputs::Encoded(texts), None) => {
-                let inputs = texts.inputs(&self.signature)?;
-                Ok((texts.len(), vec![(Vec::new(), alone(inputs, wanted))]))
-            }
+            (Inputs::Encoded(texts), None) => Ok(Division::Whole(self.work(texts.inputs(&self.signature)?, wanted))),
             (Inputs::Tensors(inputs), divisible) => {
-                let whole = alone(inputs, wanted.clone());
+                let whole = self.work(inputs, wanted);
                 let rows = whole.extents.rows;
-                let fits = rows <= policy.rows_max && whole.cells() <= policy.cells_max;
-                let Some(layout) = divisible.filter(|_| !fits && rows > 1 && whole.kind.is_some()) else {
-                    return Ok((rows, vec![(Vec::new(), whole)]));
-                };
+                let fits = rows <= policy.rows_max && whole.cells <= policy.cells_max;
+                if divisible.is_none() || fits || rows < 2 || whole.kind.is_none() {
+                    return Ok(Division::Whole(whole));
+                }
+                if rows > REQUEST_ROWS_MAX {
+                    return Err(NnError::TooLarge(
+                        format!("a request of {rows} rows; at most {REQUEST_ROWS_MAX} are taken, so split it").into(),
+                    ));
+                }
                 let plan = parts::plan(&vec![whole.extents.length; rows], policy, executors);
-                let part = |rows: Vec<usize>| {
-                    let inputs = layout.take_rows(&whole.inputs, &rows)?;
-                    Ok((rows, alone(inputs, wanted.clone())))
-                };
-                Ok((rows, plan.into_iter().map(part).collect::<Result<_, NnError>>()?))
+                let wanted = whole.wanted.clone();
+                Ok(Division::Parts { cells: whole.cells, plan, source: Source::Tensors(whole.inputs), wanted })
             }
         }
     }
 
-    /// Runs the parts of one request and puts their outputs together, with when the first began and the last ended.
+    /// `inputs` with what the queue is to know of their size.
+    fn work(&self, inputs: Vec<NamedTensor>, wanted: OutputSelection) -> Work {
+        let Some(layout) = &self.shared.layout else {
+            // Where nothing is known of axes, every element counts.
+            let elements = |input: &NamedTensor| input.tensor.shape().elements().unwrap_or(usize::MAX);
+            let cells = inputs.iter().map(elements).fold(0usize, usize::saturating_add);
+            return Work { inputs, wanted, extents: Extents { rows: 1, length: 1 }, cells, kind: None, sized: true };
+        };
+        let (extents, kind) = layout.measure(&inputs, &wanted);
+        let cells = layout.cells(&inputs, extents);
+        Work { inputs, wanted, extents, cells, kind, sized: kind.is_some() }
+    }
+
+    /// One part of a request.
+    fn part(&self, source: &Source, rows: &[usize], wanted: &OutputSelection) -> Result<Work, NnError> {
+        let inputs = match (source, &self.shared.layout) {
+            (Source::Texts(texts), _) => texts.rows(&self.signature, rows)?,
+            (Source::Tensors(inputs), Some(layout)) => layout.take_rows(inputs, rows)?,
+            (Source::Tensors(_), None) => return Err(NnError::runtime("parts of what has no rows")),
+        };
+        Ok(self.work(inputs, wanted.clone()))
+    }
+
+    /// Runs a request that is one piece of work.
+    async fn run_whole(&self, work: Work, ticket: &Ticket) -> Result<Done, NnError> {
+        if let Some(done) = self.shared.run_inline(&work, ticket.deadline, &ticket.caller) {
+            return done;
+        }
+        let size = Size { cells: work.cells, parts: 1 };
+        let (job, answer) = ticket.job(work);
+        self.enqueue(vec![job], size, &ticket.caller)?;
+        self.receive(answer, ticket.deadline).await
+    }
+
+    /// Runs a request part by part and puts their outputs together. Few parts are in the queue at a time: the next one is
+    /// made when one is answered.
     async fn run_parts(
         &self,
-        rows: usize,
-        mut parts: Vec<(Vec<usize>, Work)>,
-        arrived: Instant,
-        deadline: Option<Instant>,
-        priority: u8,
-        caller: &Caller,
-    ) -> Result<(Vec<NamedTensor>, Instant, Instant), NnError> {
-        if let [(_, work)] = &parts[..]
-            && let Some(done) = self.shared.run_inline(work)
-        {
-            let done = done?;
-            return Ok((done.outputs, done.started, done.ended));
+        plan: Vec<Vec<usize>>,
+        cells: usize,
+        source: &Source,
+        wanted: &OutputSelection,
+        ticket: &Ticket,
+    ) -> Result<Done, NnError> {
+        let layout = self.shared.layout.as_ref().ok_or_else(|| NnError::runtime("parts of what has no rows"))?;
+        let rows = plan.iter().map(Vec::len).sum();
+        let size = Size { cells, parts: plan.len() };
+        let mut plan = plan.into_iter();
+        let (mut jobs, mut waiting) = (Vec::new(), VecDeque::new());
+        for rows in plan.by_ref().take(PARTS_PER_EXECUTOR * self.shared.executors()) {
+            let (job, answer) = ticket.job(self.part(source, &rows, wanted)?);
+            jobs.push(job);
+            waiting.push_back((rows, answer));
         }
-        if parts.len() == 1
-            && let Some((_, work)) = parts.pop()
-        {
-            let (reply, answer) = oneshot::channel();
-            self.enqueue(vec![Job { work, arrived, deadline, priority, reply }], caller)?;
-            let done = self.receive(answer, deadline).await?;
-            return Ok((done.outputs, done.started, done.ended));
-        }
-        let (mut jobs, mut answers) = (Vec::with_capacity(parts.len()), Vec::with_capacity(parts.len()));
-        for (rows, work) in parts {
-            let (reply, answer) = oneshot::channel();
-            jobs.push(Job { work, arrived, deadline, priority, reply });
-            answers.push((rows, answer));
-        }
-        self.enqueue(jobs, caller)?;
-        let (mut done, mut span) = (Vec::with_capacity(answers.len()), None::<(Instant, Instant)>);
+        self.enqueue(jobs, size, &ticket.caller)?;
+        let (mut done, mut span) = (Vec::new(), None::<(Instant, Instant)>);
         // The first failure drops the answers that are still to come, and so takes their parts out of the queue.
-        for (rows, answer) in answers {
-            let part = self.receive(answer, deadline).await?;
+        while let Some((rows, answer)) = waiting.pop_front() {
+            let part = self.receive(answer, ticket.deadline).await?;
             let (started, ended) = span.unwrap_or((part.started, part.ended));
             span = Some((started.min(part.started), ended.max(part.ended)));
             done.push((rows, part.outputs));
+            if let Some(rows) = plan.next() {
+                let (job, answer) = ticket.job(self.part(source, &rows, wanted)?);
+                let shutting_down = |_| NnError::ShuttingDown { model: self.label.clone() };
+                self.shared.queue.push_next(job, &ticket.caller).map_err(shutting_down)?;
+                waiting.push_back((rows, answer));
+            }
         }
-        let layout = self.shared.layout.as_ref().ok_or_else(|| NnError::runtime("parts of what has no rows"))?;
-        let (started, ended) = span.unwrap_or((arrived, arrived));
-        Ok((layout.gather(&done, rows)?, started, ended))
+        let (started, ended) = span.unwrap_or((ticket.arrived, ticket.arrived));
+        Ok(Done { outputs: layout.gather(&done, rows)?, started, ended })
     }
 
-    fn enqueue(&self, jobs: Vec<Job>, caller: &Caller) -> Result<(), NnError> {
+    fn enqueue(&self, jobs: Vec<Job>, size: Size, caller: &Caller) -> Result<(), NnError> {
         let busy = |reason, retry_after| NnError::Overloaded { model: self.label.clone(), reason, retry_after };
         let full = |wait| busy(Busy::QueueFull { queue_max: self.queue_max }, wait);
-        match self.shared.queue.push(jobs, caller) {
+        match self.shared.queue.push(jobs, size, caller) {
             Ok(None) => Ok(()),
             Ok(Some(put_out)) => {
                 let _ = put_out.reply.send(Err(full(Duration::ZERO)));

@@ -71,19 +71,14 @@ pub struct Pending {
     pub rows: usize,
     /// Its extent along the length axis; 1 where there is none.
     pub length: usize,
+    /// What running it takes, padding that costs nothing not counted.
+    pub cells: usize,
     /// Requests of equal kind may share a run; `None` runs alone.
     pub kind: Option<u64>,
     /// Position of its flow.
     pub flow: usize,
     /// Lower runs first within a flow.
     pub priority: u8,
-}
-
-impl Pending {
-    /// What running it takes, padding not counted.
-    pub fn cells(&self) -> usize {
-        self.rows.saturating_mul(self.length)
-    }
 }
 
 /// Whose requests they are: an app, or the native endpoints.
@@ -164,7 +159,7 @@ pub fn decide(queue: &[Pending], flows: &[Flow], policy: &Policy, world: &World)
 fn share(queue: &[Pending], live: &[usize], policy: &Policy, world: &World) -> usize {
     let Some(cost) = world.cost.filter(|_| world.idle > 1) else { return policy.rows_max };
     let (rows, cells) = live.iter().fold((0usize, 0usize), |(rows, cells), &position| {
-        (rows.saturating_add(queue[position].rows), cells.saturating_add(queue[position].cells()))
+        (rows.saturating_add(queue[position].rows), cells.saturating_add(queue[position].cells))
     });
     let part = cells / world.idle;
     match cost.cells(part) >= cost.fixed {
@@ -182,7 +177,9 @@ fn wait(forming: &Forming, policy: &Policy, world: &World) -> Option<Instant> {
     let (gap, last) = (world.gap?, world.last_arrival?);
     let saved = world.cost?.fixed;
     let waiting = u32::try_from(forming.members().len()).unwrap_or(u32::MAX).max(1);
-    if gap.saturating_mul(waiting) >= saved {
+    // Who has been silent for longer is not about to come.
+    let expected = gap.max(world.now.saturating_duration_since(last));
+    if expected.saturating_mul(waiting) >= saved {
         return None;
     }
     // Whoever does not come within several gaps does not come.
@@ -230,7 +227,7 @@ impl Iterator for Turns<'_> {
         let waiting = self.flows.iter_mut().filter(|(_, _, requests)| !requests.is_empty());
         let (served, weight, requests) = waiting.min_by(|a, b| a.0.total_cmp(&b.0))?;
         let position = requests.pop()?;
-        *served += self.queue[position].cells() as f64 / *weight;
+        *served += self.queue[position].cells as f64 / *weight;
         Some(position)
     }
 }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use headland_nn_core::{NamedTensor, NnError, OutputSelection};
 use tokio::sync::oneshot;
 
-use crate::admission::{self, Backlog};
+use crate::admission::{self, Backlog, Size};
 use crate::assemble::Extents;
 use crate::flows::{Caller, Flows};
 use crate::policy::{self, Cost, Decision, Pending, Policy, Traffic, World};
@@ -32,14 +32,12 @@ pub(crate) struct Work {
     pub inputs: Vec<NamedTensor>,
     pub wanted: OutputSelection,
     pub extents: Extents,
-    /// Equal kinds may share a run.
+    /// What running it takes: rows times length, less the padding that the executor leaves out.
+    pub cells: usize,
+    /// Equal kinds may share a run; `None` runs alone.
     pub kind: Option<u64>,
-}
-
-impl Work {
-    pub fn cells(&self) -> usize {
-        self.extents.rows.saturating_mul(self.extents.length)
-    }
+    /// Whether `cells` is its size. Of a request whose inputs disagree nothing is known.
+    pub sized: bool,
 }
 
 /// One waiting request, or one part of one.
@@ -110,67 +108,96 @@ impl Queue {
         &self.policy
     }
 
-    /// Lets the jobs of one request in, all or none. What comes back is a job that had to go for them, still to be answered.
-    pub fn push(&self, jobs: Vec<Job>, caller: &Caller) -> Result<Option<Job>, Refused> {
+    /// Lets the first jobs of a request of this `size` in, all or none. What comes back is a job that had to go for them,
+    /// still to be answered.
+    pub fn push(&self, jobs: Vec<Job>, size: Size, caller: &Caller) -> Result<Option<Job>, Refused> {
         let mut state = self.lock();
-        let count = jobs.len();
-        let evicted = state.admit(&jobs, caller, self.queue_max, &self.policy)?;
-        let flow = state.flows.enter(caller);
-        for job in jobs {
-            state.flows.waiting(flow).add(job.work.extents.rows, job.work.cells());
-            state.jobs.push_back(Queued { job, flow });
-        }
+        let evicted = state.admit(&jobs, size, caller, self.queue_max, &self.policy)?;
+        state.enter(jobs, caller);
         drop(state);
-        match count {
-            1 => self.arrival.notify_one(),
-            _ => self.arrival.notify_all(),
-        }
+        // All of them: who is woken may find its executor lent to a caller.
+        self.arrival.notify_all();
         Ok(evicted.map(|queued| queued.job))
     }
 
-    /// Whether `work` may run at once on the caller's thread, on an executor that is idle.
-    pub fn may_run_inline(&self, work: &Work) -> bool {
+    /// Lets a further job of a request in that was let in.
+    pub fn push_next(&self, job: Job, caller: &Caller) -> Result<(), Refused> {
+        let mut state = self.lock();
+        if !state.open {
+            return Err(Refused::Closed);
+        }
+        state.enter(vec![job], caller);
+        drop(state);
+        self.arrival.notify_all();
+        Ok(())
+    }
+
+    /// An executor for `work` to run on at once, on its caller's thread: it is the caller's until
+    /// [`Self::idle`]. Only for what is surely short: its size is known, and no larger than what was measured.
+    pub fn take_inline(&self, work: &Work, deadline: Option<Instant>, caller: &Caller) -> Option<usize> {
+        if !work.sized {
+            return None;
+        }
         let mut state = self.lock();
         let now = Instant::now();
-        let idle = state.running.iter().any(Option::is_none);
-        let Some(cost) = state.cost.estimate() else { return false };
-        let short = cost.run(work.cells()) <= INLINE_RUN_MAX;
-        if !(state.open && state.jobs.is_empty() && idle && short) {
-            return false;
+        let run = state.cost.estimate().filter(|_| work.cells <= state.cost.cells_max())?.run(work.cells);
+        let in_time = deadline.is_none_or(|deadline| deadline.saturating_duration_since(now) > run);
+        if !(state.open && state.jobs.is_empty() && run <= INLINE_RUN_MAX && in_time) {
+            return None;
         }
+        let slot = state.running.iter().position(Option::is_none)?;
+        *state.running.get_mut(slot)? = Some(now.checked_add(run)?);
         state.traffic.arrived(now);
-        true
+        let flow = state.flows.enter(caller);
+        state.flows.served(flow, work.cells);
+        Some(slot)
     }
 
     /// Notes that the executor at `slot` has nothing to do.
     pub fn idle(&self, slot: usize) {
-        if let Some(running) = self.lock().running.get_mut(slot) {
-            *running = None;
-        }
-    }
-
-    /// Takes in what a run of `cells` took.
-    pub fn ran(&self, slot: usize, cells: usize, took: Duration) {
         let mut state = self.lock();
-        state.cost.observe(cells, took);
         if let Some(running) = state.running.get_mut(slot) {
             *running = None;
         }
+        // Whoever came meanwhile found no idle executor, and its own thread may wait to end.
+        let wanted = !state.jobs.is_empty() || !state.open;
+        drop(state);
+        if wanted {
+            self.arrival.notify_all();
+        }
+    }
+
+    /// Takes in what a run of `cells` took. Only what succeeded teaches: a refusal takes no time at all.
+    pub fn ran(&self, cells: usize, took: Duration) {
+        self.lock().cost.observe(cells, took);
     }
 
     /// Waits for the next batch for the executor at `slot`; `None` once the queue is closed and empty.
     pub fn next_batch(&self, slot: usize) -> Option<Batch> {
+        // Whatever it ran last is over.
+        let mut mine = true;
         let mut state = self.lock();
         loop {
             let now = Instant::now();
+            // Somebody may be running on it inline: then there is nothing to decide before that is over.
+            if mine {
+                mine = false;
+                if let Some(running) = state.running.get_mut(slot) {
+                    *running = None;
+                }
+            }
+            if state.running.get(slot).is_some_and(Option::is_some) {
+                state = self.arrival.wait(state).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            }
             let decision = state.decide(&self.policy, now);
             let moved = !decision.run.is_empty() || !decision.expired.is_empty();
-            let cells = decision.run.iter().map(|&position| state.jobs[position].job.work.cells()).sum();
+            let cells = decision.run.iter().map(|&position| state.jobs[position].job.work.cells).sum();
             let batch = state.take(&decision);
             if moved {
                 let run = state.cost.estimate().map(|cost| cost.run(cells)).unwrap_or_default();
                 if let Some(running) = state.running.get_mut(slot) {
-                    *running = Some(now + run);
+                    *running = Some(now.checked_add(run).unwrap_or(now));
                 }
                 // What is left may be for another executor that sleeps.
                 if !state.jobs.is_empty() {
@@ -213,6 +240,7 @@ impl State {
     fn admit(
         &mut self,
         jobs: &[Job],
+        size: Size,
         caller: &Caller,
         queue_max: usize,
         policy: &Policy,
@@ -223,9 +251,8 @@ impl State {
         let Some(first) = jobs.first() else { return Ok(None) };
         let flow = self.flows.enter(caller);
         let backlog = self.backlog(flow, first.arrived);
-        let cells = jobs.iter().map(|job| job.work.cells()).sum();
         let left = first.deadline.map(|deadline| deadline.saturating_duration_since(first.arrived));
-        admission::admit(&backlog, cells, left, policy, self.cost.estimate()).map_err(|wait| Refused::Late { wait })?;
+        admission::admit(&backlog, size, left, policy, self.cost.estimate()).map_err(|wait| Refused::Late { wait })?;
         self.traffic.arrived(first.arrived);
         if self.jobs.len() < queue_max {
             return Ok(None);
@@ -246,10 +273,18 @@ impl State {
         Ok(self.remove(latest))
     }
 
+    fn enter(&mut self, jobs: Vec<Job>, caller: &Caller) {
+        let flow = self.flows.enter(caller);
+        for job in jobs {
+            self.flows.waiting(flow).add(job.work.extents.rows, job.work.cells);
+            self.jobs.push_back(Queued { job, flow });
+        }
+    }
+
     fn backlog(&mut self, flow: usize, now: Instant) -> Backlog {
         let mut all = crate::flows::Waiting::default();
         for queued in &self.jobs {
-            all.add(queued.job.work.extents.rows, queued.job.work.cells());
+            all.add(queued.job.work.extents.rows, queued.job.work.cells);
         }
         let own = *self.flows.waiting(flow);
         let left = self.running.iter().flatten().map(|until| until.saturating_duration_since(now));
@@ -273,7 +308,7 @@ impl State {
             now,
             idle: self.running.iter().filter(|running| running.is_none()).count().max(1),
             // A closed queue fills no batch further: what is there runs now.
-            gap: if self.open { self.traffic.gap(now) } else { None },
+            gap: if self.open { self.traffic.gap() } else { None },
             last_arrival: self.traffic.last(),
             cost: self.cost.estimate(),
         };
@@ -284,7 +319,7 @@ impl State {
     fn take(&mut self, decision: &Decision) -> Batch {
         for &position in &decision.run {
             let queued = &self.jobs[position];
-            self.flows.served(queued.flow, queued.job.work.cells());
+            self.flows.served(queued.flow, queued.job.work.cells);
         }
         let mut gone: Vec<(usize, Option<usize>)> =
             decision.run.iter().enumerate().map(|(place, &position)| (position, Some(place))).collect();
@@ -306,7 +341,7 @@ impl State {
 
     fn remove(&mut self, position: usize) -> Option<Queued> {
         let queued = self.jobs.remove(position)?;
-        self.flows.waiting(queued.flow).remove(queued.job.work.extents.rows, queued.job.work.cells());
+        self.flows.waiting(queued.flow).remove(queued.job.work.extents.rows, queued.job.work.cells);
         Some(queued)
     }
 
@@ -328,6 +363,7 @@ impl Queued {
             abandoned: reply.is_closed(),
             rows: work.extents.rows,
             length: work.extents.length,
+            cells: work.cells,
             kind: work.kind,
             flow: self.flow,
             priority: *priority,

@@ -11,6 +11,7 @@ use std::time::Instant;
 use headland_nn_core::{Executor, NamedTensor, NnError, OutputSelection, Padding};
 
 use crate::assemble::{Extents, Layout};
+use crate::flows::Caller;
 use crate::queue::{Batch, Done, Job, Queue, Work};
 use crate::stats::ModelStats;
 
@@ -57,25 +58,17 @@ impl Shared {
     }
 
     /// Runs `work` on the calling thread, if it is short and an executor is idle.
-    pub fn run_inline(&self, work: &Work) -> Option<Result<Done, NnError>> {
-        if !self.queue.may_run_inline(work) {
-            return None;
-        }
-        for (slot, executor) in self.executors.iter().enumerate() {
-            let mut executor = match executor.try_lock() {
-                Ok(executor) => executor,
-                Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-                Err(TryLockError::WouldBlock) => continue,
-            };
-            let Some(executor) = executor.as_deref_mut() else { continue };
-            let started = Instant::now();
-            let result = self.run(executor, &work.inputs, &work.wanted);
-            let ended = Instant::now();
-            self.stats.executed(1, work.extents.rows, ended - started);
-            self.queue.ran(slot, work.cells(), ended - started);
-            return Some(result.map(|outputs| Done { outputs, started, ended }));
-        }
-        None
+    pub fn run_inline(&self, work: &Work, deadline: Option<Instant>, caller: &Caller) -> Option<Result<Done, NnError>> {
+        let slot = self.queue.take_inline(work, deadline, caller)?;
+        let done = match self.executors.get(slot).map(Mutex::try_lock) {
+            Some(Ok(mut executor)) => executor.as_deref_mut().map(|executor| self.run_one(executor, work)),
+            Some(Err(TryLockError::Poisoned(executor))) => {
+                executor.into_inner().as_deref_mut().map(|executor| self.run_one(executor, work))
+            }
+            Some(Err(TryLockError::WouldBlock)) | None => None,
+        };
+        self.queue.idle(slot);
+        done
     }
 
     fn serve(&self, slot: usize, batch: Batch) {
@@ -84,51 +77,61 @@ impl Shared {
             let _ = job.reply.send(Err(NnError::DeadlineExceeded { model: self.model.clone() }));
         }
         let jobs = batch.run;
-        let Some(executor) = self.executors.get(slot).filter(|_| !jobs.is_empty()) else {
-            return self.queue.idle(slot);
-        };
+        let Some(executor) = self.executors.get(slot) else { return };
         let mut executor = executor.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(executor) = executor.as_deref_mut() else { return };
-        match jobs.len() {
-            1 => jobs.into_iter().for_each(|job| self.run_alone(slot, executor, job)),
-            _ => self.run_together(slot, executor, jobs),
+        if let Some(executor) = executor.as_deref_mut() {
+            self.run_jobs(executor, jobs);
         }
     }
 
-    fn run_alone(&self, slot: usize, executor: &mut dyn Executor, job: Job) {
-        let started = Instant::now();
-        let result = self.run(executor, &job.work.inputs, &job.work.wanted);
-        let ended = Instant::now();
-        self.stats.executed(1, job.work.extents.rows, ended - started);
-        self.queue.ran(slot, job.work.cells(), ended - started);
-        let _ = job.reply.send(result.map(|outputs| Done { outputs, started, ended }));
+    /// One run for all. When it fails, each half runs for itself, and so on: what is wrong with one request is no other's
+    /// concern, and costs the others few runs more.
+    fn run_jobs(&self, executor: &mut dyn Executor, mut jobs: Vec<Job>) {
+        jobs.retain(|job| !job.reply.is_closed());
+        if jobs.len() < 2 {
+            for job in jobs {
+                let _ = job.reply.send(self.run_one(executor, &job.work));
+            }
+            return;
+        }
+        if let Err(error) = self.run_together(executor, &mut jobs) {
+            tracing::debug!(model = &*self.model, %error, requests = jobs.len(), "a batch failed; its halves run alone");
+            let rest = jobs.split_off(jobs.len() / 2);
+            self.run_jobs(executor, jobs);
+            self.run_jobs(executor, rest);
+        }
     }
 
-    /// One run for all. When it fails, each runs alone: what is wrong with one request is no other's concern.
-    fn run_together(&self, slot: usize, executor: &mut dyn Executor, jobs: Vec<Job>) {
+    fn run_one(&self, executor: &mut dyn Executor, work: &Work) -> Result<Done, NnError> {
+        let started = Instant::now();
+        let result = self.run(executor, &work.inputs, &work.wanted);
+        let ended = Instant::now();
+        self.stats.executed(1, work.extents.rows, ended - started);
+        let outputs = result?;
+        // Only what succeeds teaches what runs cost: a refusal takes no time at all.
+        if work.sized {
+            self.queue.ran(work.cells, ended - started);
+        }
+        Ok(Done { outputs, started, ended })
+    }
+
+    /// Runs and answers all of `jobs`, or none.
+    fn run_together(&self, executor: &mut dyn Executor, jobs: &mut Vec<Job>) -> Result<(), NnError> {
         let extents: Vec<Extents> = jobs.iter().map(|job| job.work.extents).collect();
+        let rows = extents.iter().map(|extents| extents.rows).sum();
+        let longest = extents.iter().map(|extents| extents.length).max().unwrap_or(1);
+        let cells: usize = jobs.iter().map(|job| job.work.cells).sum();
         let started = Instant::now();
-        let outputs = self.join_and_run(executor, &jobs, &extents);
+        let outputs = self.join_and_run(executor, jobs, &extents);
         let ended = Instant::now();
-        match outputs {
-            Ok(outputs) => {
-                let rows = extents.iter().map(|extents| extents.rows).sum();
-                let longest = extents.iter().map(|extents| extents.length).max().unwrap_or(1);
-                let cells: usize = jobs.iter().map(|job| job.work.cells()).sum();
-                self.stats.executed(jobs.len(), rows, ended - started);
-                self.stats.padded(cells, rows * longest - cells);
-                self.queue.ran(slot, self.cells_run(cells, rows * longest), ended - started);
-                for (job, outputs) in jobs.into_iter().zip(outputs) {
-                    let _ = job.reply.send(Ok(Done { outputs, started, ended }));
-                }
-            }
-            Err(error) => {
-                tracing::debug!(model = &*self.model, %error, requests = jobs.len(), "a batch failed; each runs alone");
-                for job in jobs.into_iter().filter(|job| !job.reply.is_closed()) {
-                    self.run_alone(slot, executor, job);
-                }
-            }
+        self.stats.executed(jobs.len(), rows, ended - started);
+        let outputs = outputs?;
+        self.stats.padded(cells, (rows * longest).saturating_sub(cells));
+        self.queue.ran(self.cells_run(cells, rows * longest), ended - started);
+        for (job, outputs) in jobs.drain(..).zip(outputs) {
+            let _ = job.reply.send(Ok(Done { outputs, started, ended }));
         }
+        Ok(())
     }
 
     fn cells_run(&self, cells: usize, padded: usize) -> usize {

@@ -135,20 +135,21 @@ impl Plan {
     ) -> Result<(Contestant, Option<Loss>), BuildError> {
         let (files, precision) = (&self.package.files, self.package.precision);
         let options = LoadOptions { device: self.device, instances: self.instances, precision };
-        let mut candidates = backends.candidates(&self.package.format, self.package.backend)?;
+        let candidates = backends.candidates(&self.package.format, self.package.backend)?;
         let key = contest::key(digest, &options);
-        if let Some(winner) = backends.results().winner(&key, &candidates) {
-            candidates = vec![winner];
-        }
-        let mut chosen = match (&candidates[..], text) {
-            ([_, _, ..], Some(text)) => {
+        let winner = backends.results().winner(&key, &candidates).filter(|_| candidates.len() > 1);
+        // One that cannot load it any more has not won: the contest is held again.
+        let winner = winner.and_then(|backend| Some((backend.load(files, &options).ok()?, backend)));
+        let mut chosen = match (winner, &candidates[..], text) {
+            (Some((executors, backend)), ..) => Contestant { backend, executors },
+            (None, [_, _, ..], Some(text)) => {
                 let chosen = contest::quickest(candidates, files, &options, text)?;
                 backends.results().keep(key, chosen.backend.name());
                 chosen
             }
             // Without texts there is nothing to measure with: the preferred one.
-            ([first, ..], _) => Contestant { executors: first.load(files, &options)?, backend: first.clone() },
-            ([], _) => return Err(NnError::bad_model("no backend runs models of this format").into()),
+            (None, [first, ..], _) => Contestant { executors: first.load(files, &options)?, backend: first.clone() },
+            (None, [], _) => return Err(NnError::bad_model("no backend runs models of this format").into()),
         };
         if precision == Precision::Full {
             return Ok((chosen, None));

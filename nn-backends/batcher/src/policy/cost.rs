@@ -5,6 +5,9 @@ use std::time::Duration;
 /// How much one more run counts against all before it.
 const FORGET: f64 = 0.97;
 
+/// No estimate is longer: sums of a few with the time of day stay times of day.
+const RUN_MAX: Duration = Duration::from_secs(3600);
+
 /// Runs before there is an estimate.
 const RUNS_MIN: u32 = 3;
 
@@ -21,6 +24,7 @@ pub struct Cost {
     cells_squared: f64,
     micros: f64,
     product: f64,
+    largest: usize,
 }
 
 /// The line.
@@ -47,6 +51,7 @@ impl Estimate {
 impl Cost {
     /// Takes in a run of `cells`, padding included, that took `took`.
     pub fn observe(&mut self, cells: usize, took: Duration) {
+        self.largest = self.largest.max(cells);
         let cells = cells as f64;
         let mut took = took.as_secs_f64() * 1e6;
         if let Some(expected) = self.estimate() {
@@ -63,6 +68,11 @@ impl Cost {
             *sum = *sum * FORGET + value;
         }
         self.runs = self.runs.saturating_add(1);
+    }
+
+    /// Cells of the largest run so far: beyond it the line is a guess.
+    pub fn cells_max(&self) -> usize {
+        self.largest
     }
 
     /// The estimate, once there were some runs.
@@ -82,7 +92,7 @@ impl Cost {
 }
 
 fn micros(micros: f64) -> Duration {
-    Duration::try_from_secs_f64(micros.max(0.0) / 1e6).unwrap_or(Duration::MAX)
+    Duration::try_from_secs_f64(micros.max(0.0) / 1e6).unwrap_or(RUN_MAX).min(RUN_MAX)
 }
 
 #[cfg(test)]

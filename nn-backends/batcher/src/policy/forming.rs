@@ -43,13 +43,13 @@ impl<'p> Forming<'p> {
         if self.members.is_empty() {
             return true;
         }
-        let (rows, cells) = (self.rows.saturating_add(request.rows), self.cells.saturating_add(request.cells()));
+        let (rows, cells) = (self.rows.saturating_add(request.rows), self.cells.saturating_add(request.cells));
         let run = self.cells_run(rows, cells, self.longest.max(request.length));
         let bounded = rows <= self.rows_max && run <= self.policy.cells_max;
         let dense = run as f64 <= cells as f64 * (1.0 + PADDING_SHARE_MAX);
         let deadline = self.deadline.into_iter().chain(request.deadline).min();
         let in_time = match (deadline, self.world.cost) {
-            (Some(deadline), Some(cost)) => self.world.now + cost.run(run) <= deadline,
+            (Some(deadline), Some(cost)) => cost.run(run) <= deadline.saturating_duration_since(self.world.now),
             _ => true,
         };
         self.kind.is_some() && self.kind == request.kind && bounded && dense && in_time
@@ -67,7 +67,7 @@ impl<'p> Forming<'p> {
         self.members.push(position);
         self.kind = request.kind;
         self.rows = self.rows.saturating_add(request.rows);
-        self.cells = self.cells.saturating_add(request.cells());
+        self.cells = self.cells.saturating_add(request.cells);
         self.longest = self.longest.max(request.length);
         self.oldest = self.oldest.into_iter().chain([request.arrived]).min();
         self.deadline = self.deadline.into_iter().chain(request.deadline).min();
@@ -85,7 +85,7 @@ impl<'p> Forming<'p> {
         while self.rows > best && self.members.len() > 1 {
             let Some(last) = self.members.pop() else { break };
             self.rows -= queue[last].rows;
-            self.cells -= queue[last].cells();
+            self.cells -= queue[last].cells;
         }
         true
     }

@@ -9,11 +9,21 @@ const US: Duration = Duration::from_micros(1);
 const ONE: [Flow; 1] = [Flow { served: 0.0, weight: 1.0 }];
 
 fn live(arrived: Instant) -> Pending {
-    Pending { arrived, deadline: None, abandoned: false, rows: 1, length: 1, kind: Some(0), flow: 0, priority: 0 }
+    Pending {
+        arrived,
+        deadline: None,
+        abandoned: false,
+        rows: 1,
+        length: 1,
+        cells: 1,
+        kind: Some(0),
+        flow: 0,
+        priority: 0,
+    }
 }
 
 fn text(now: Instant, length: usize) -> Pending {
-    Pending { length, ..live(now) }
+    Pending { length, cells: length, ..live(now) }
 }
 
 fn world(now: Instant) -> World {
@@ -86,9 +96,9 @@ fn a_full_batch_runs_at_once_and_takes_no_more() {
     let now = Instant::now();
     let queue = [live(now); 10];
     assert_eq!(decide(&queue, &ONE, &batches(4), &busy(now)).run, [0, 1, 2, 3]);
-    let wide = [Pending { rows: 3, ..live(now) }, Pending { rows: 3, ..live(now) }, live(now)];
+    let wide = [Pending { rows: 3, cells: 3, ..live(now) }, Pending { rows: 3, cells: 3, ..live(now) }, live(now)];
     assert_eq!(decide(&wide, &ONE, &batches(4), &busy(now)).run, [0, 2], "what fits beside the first");
-    let huge = [Pending { rows: 100, ..live(now) }, live(now)];
+    let huge = [Pending { rows: 100, cells: 100, ..live(now) }, live(now)];
     assert_eq!(decide(&huge, &ONE, &batches(4), &busy(now)).run, [0], "whose turn it is runs, however large");
 }
 
@@ -169,7 +179,7 @@ fn served(queue: &[Pending], weights: &[f64], policy: &Policy, runs: usize) -> V
     for _ in 0..runs {
         for position in decide(queue, &flows, policy, &world(now)).run {
             let flow = &mut flows[queue[position].flow];
-            flow.served += queue[position].cells() as f64 / flow.weight;
+            flow.served += queue[position].cells as f64 / flow.weight;
         }
     }
     flows.iter().map(|flow| flow.served * flow.weight).collect()
@@ -184,7 +194,7 @@ fn a_flood_does_not_starve_the_others() {
     assert!(first.contains(&200), "the one is in the very next batch: {first:?}");
     for length in [1, 40] {
         let mut queue = vec![text(now, 10); 50];
-        queue.extend([Pending { flow: 1, length, ..live(now) }; 3]);
+        queue.extend([Pending { flow: 1, length, cells: length, ..live(now) }; 3]);
         let served = served(&queue, &[1.0, 1.0], &Policy::single(), 2_000);
         let share = served[0] / (served[0] + served[1]);
         assert!((share - 0.5).abs() < 0.02, "by cells, not by requests: {served:?}");
@@ -224,7 +234,7 @@ proptest! {
         let queue: Vec<Pending> = requests
             .iter()
             .map(|&(arrived, deadline, abandoned, rows, length, kind, flow, priority)| Pending {
-                arrived: at(arrived), deadline: deadline.map(at), abandoned, rows, length, kind, flow, priority,
+                arrived: at(arrived), deadline: deadline.map(at), abandoned, rows, length, cells: rows * length, kind, flow, priority,
             })
             .collect();
         let padding = if skipped { Padding::Skipped } else { Padding::Computed };
@@ -239,7 +249,7 @@ proptest! {
         let run: Vec<&Pending> = decision.run.iter().map(|&i| &queue[i]).collect();
         let rows: usize = run.iter().map(|request| request.rows).sum();
         let longest = run.iter().map(|request| request.length).max().unwrap_or(0);
-        let real: usize = run.iter().map(|request| request.cells()).sum();
+        let real: usize = run.iter().map(|request| request.cells).sum();
         let cells = if skipped { real } else { rows * longest };
         prop_assert!(run.len() <= 1 || (rows <= rows_max && cells <= cells_max));
         prop_assert!(cells as f64 <= real as f64 * (1.0 + PADDING_SHARE_MAX));

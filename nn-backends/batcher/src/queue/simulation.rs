@@ -137,17 +137,15 @@ impl Simulation<'_> {
         let caller = Caller { name: name.into(), weight: 1 };
         let (reply, answer) = oneshot::channel();
         let extents = Extents { rows: 1, length: cells };
-        let work = Work { inputs: vec![], wanted: OutputSelection::All, extents, kind: Some(0) };
+        let work = Work { inputs: vec![], wanted: OutputSelection::All, extents, cells, kind: Some(0), sized: true };
         let job = Job { work, arrived: now, deadline: Some(now + deadline), priority: 0, reply };
         self.outcomes[stream].sent += 1;
         let jobs = vec![job];
-        match self.state.admit(&jobs, &caller, 256, self.policy) {
+        match self.state.admit(&jobs, Size { cells, parts: 1 }, &caller, 256, self.policy) {
             Err(_) => self.outcomes[stream].refused += 1,
             Ok(put_out) => {
                 drop(put_out);
-                let flow = self.state.flows.enter(&caller);
-                self.state.flows.waiting(flow).add(1, cells);
-                self.state.jobs.extend(jobs.into_iter().map(|job| Queued { job, flow }));
+                self.state.enter(jobs, &caller);
                 self.waiting.push(Waiting { stream, arrived: now, deadline: now + deadline, answer });
             }
         }
@@ -161,7 +159,7 @@ impl Simulation<'_> {
             if batch.run.is_empty() {
                 return decision.wake_at;
             }
-            let cells: usize = batch.run.iter().map(|job| job.work.cells()).sum();
+            let cells: usize = batch.run.iter().map(|job| job.work.cells).sum();
             // Runs vary by a fifth.
             let took = (self.machine.fixed + self.machine.cell * cells as u32).mul_f64(0.9 + 0.2 * self.dice.next());
             self.state.running[slot] = Some(now + took);
@@ -236,10 +234,9 @@ fn a_flood_of_one_app_leaves_the_others_their_speed() {
     let quiet = Stream { name: "quiet", rate: 40.0, ..at(1.0, &policy) };
     let flood = Stream { name: "flood", ..at(6.0, &policy) };
     for seed in 1..=3 {
-        let alone = &play(&[quiet], &policy, Machine::MINILM, 20_000 * MS, seed)[0];
         let both = play(&[quiet, flood], &policy, Machine::MINILM, 20_000 * MS, seed);
         assert_eq!((both[0].refused, both[0].late), (0, 0), "seed {seed}");
-        assert!(both[0].goodput() as f64 > 0.98 * alone.goodput() as f64);
+        assert!(both[0].goodput() + 20 > both[0].sent, "all but those on their way at the end are answered");
         // It waits for the run under way and shares the next: two runs of 416 cells, and not the flood's queue.
         let two_runs = (Machine::MINILM.fixed + Machine::MINILM.cell * 416).mul_f64(2.2);
         assert!(both[0].percentile(0.99) < two_runs, "seed {seed}: {:?}", both[0].percentile(0.99));
