@@ -111,7 +111,7 @@ impl AppRoute {
         let (head, response) = oneshot::channel();
         let failed = Arc::new(AtomicBool::new(false));
         let run = Run { route: self.clone(), instance, deadline, context, failed: failed.clone() };
-        let guest: Running = Box::pin(run.to_its_end(http::Request::from_parts(parts, body), head));
+        let guest: Running = Box::pin(run.until_its_end(http::Request::from_parts(parts, body), head));
         let response = first_of(guest, response).await.map(|(head, task)| {
             let content_length = content_length(&head);
             head.map(|body| GuestBody::new(body, task, failed, content_length))
@@ -132,7 +132,7 @@ struct Run {
 }
 
 impl Run {
-    async fn to_its_end<B>(
+    async fn until_its_end<B>(
         mut self,
         request: http::Request<LimitedBody<B>>,
         head: oneshot::Sender<Head>,

@@ -8,9 +8,11 @@ use crate::gateway::Gateway;
 
 const MODEL: [&str; 2] = ["model", "version"];
 
+/// Name, help, and where to read it.
+type Read = (&'static str, &'static str, fn(&ModelStats) -> u64);
+
 /// Counters in microseconds, exported in seconds as Prometheus wants them.
-type Duration = (&'static str, &'static str, fn(&ModelStats) -> u64);
-const DURATIONS: [Duration; 5] = [
+const DURATIONS: [Read; 5] = [
     (
         "headland_inference_request_duration_seconds_total",
         "Time from arrival at the model to its answer, over successful requests",
@@ -39,7 +41,7 @@ const DURATIONS: [Duration; 5] = [
 ];
 
 /// Plain counts.
-const COUNTS: [(&str, &str, fn(&ModelStats) -> u64); 5] = [
+const COUNTS: [Read; 5] = [
     ("headland_inference_rows_total", "Rows of all batches", ModelStats::rows),
     (
         "headland_inference_batch_cells_total",
