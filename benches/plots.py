@@ -30,6 +30,8 @@ STYLES = [
 PANEL_INCHES = (5.2, 3.8)
 # So few values on an axis were chosen, and are its ticks. Curves of more points than that are drawn without markers.
 CHOSEN_MAX = 12
+# Names longer than this do not fit side by side below one panel.
+LABEL_MAX = 30
 
 
 def style(name):
@@ -80,15 +82,17 @@ def draw(axes, panel):
 def plot(figure, folder):
     panels = [panel for panel in figure["panels"] if panel["curves"]]
     width, height = PANEL_INCHES
-    drawing, axes = plt.subplots(1, len(panels), figsize=(width * len(panels), height + 0.5), squeeze=False)
+    drawing, axes = plt.subplots(1, len(panels), figsize=(width * len(panels), height), squeeze=False)
     for one, panel in zip(axes[0], panels):
         draw(one, panel)
     handles, labels = axes[0][0].get_legend_handles_labels()
     # Below the panels: a legend inside would lie on some curve.
-    columns = min(len(labels), 2 * len(panels))
+    long = max(map(len, labels)) > LABEL_MAX
+    columns = min(len(labels), (1 if long else 2) * len(panels))
     drawing.legend(handles, labels, loc="lower center", ncol=columns, frameon=False, fontsize=9)
     rows = -(-len(labels) // columns)
-    drawing.tight_layout(rect=(0, 0.035 + 0.05 * rows, 1, 1))
+    drawing.set_figheight(height + 0.25 * (rows + 1))
+    drawing.tight_layout(rect=(0, 0.25 * (rows + 0.4) / drawing.get_figheight(), 1, 1))
     for kind in ["svg", "png"]:
         metadata = {"Date": None} if kind == "svg" else None
         drawing.savefig(folder / f"{figure['file']}.{kind}", dpi=130, metadata=metadata)
