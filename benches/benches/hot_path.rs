@@ -3,7 +3,7 @@
 //! fetched model, without which tokenising is left out.
 
 use std::hint::black_box;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -42,7 +42,7 @@ fn reading(criterion: &mut Criterion) {
 }
 
 fn tokenising(criterion: &mut Criterion) {
-    let default = Path::new(env!("CARGO_MANIFEST_DIR")).join("../.cache");
+    let default = PathBuf::from("../.cache");
     let cache = std::env::var_os("HEADLAND_CACHE").map_or(default, PathBuf::from);
     let model = cache.join("models/all-minilm-l6-v2");
     if !model.exists() {

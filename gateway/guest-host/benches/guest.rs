@@ -11,7 +11,7 @@ use headland_guest_host::{AppRoute, AppSource, Apps, GuestEngine, PoolOptions, R
 use headland_trust::Verified;
 use http_body_util::{BodyExt, Empty};
 
-const FIXTURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../guest-examples/fixtures/headland.app.toml");
+const FIXTURES: &str = "../../guest-examples/fixtures/headland.app.toml";
 const REPETITIONS: usize = 20_000;
 
 fn main() {

@@ -13,7 +13,7 @@ use headland_trust::Verified;
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
 
-const FIXTURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../guest-examples/dist/");
+const FIXTURES: &str = "../../guest-examples/dist/";
 const INSTANCES: u32 = 10_000;
 const COMPONENT: &str = "echo_stream.wasm";
 

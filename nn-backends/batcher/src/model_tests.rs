@@ -93,7 +93,7 @@ fn stepped(queue_max: usize) -> (Arc<Model>, mpsc::Receiver<f32>, mpsc::Sender<(
     let (leave, leaves) = mpsc::channel();
     let model = model("1", queue_max, move |inputs| {
         started.send(inputs[0].tensor.to_slice::<f32>()?[0]).map_err(NnError::runtime)?;
-        leaves.recv().map_err(NnError::runtime)?;
+        leaves.recv_timeout(LONG).map_err(NnError::runtime)?;
         echo(inputs)
     });
     (model, starts, leave)
@@ -133,7 +133,7 @@ async fn wrong_tensors_never_reach_the_executor() {
 async fn a_full_queue_answers_overloaded_without_touching_the_backend() {
     let (model, starts, leave) = stepped(1);
     let running = spawn(&model, call(1.0));
-    starts.recv().unwrap();
+    starts.recv_timeout(LONG).unwrap();
     let waiting = spawn(&model, call(2.0));
     until("the second waits", || model.pending() == 1).await;
     let refused = model.infer(call(3.0)).await.unwrap_err();
@@ -148,7 +148,7 @@ async fn a_full_queue_answers_overloaded_without_touching_the_backend() {
 async fn a_caller_that_went_away_is_skipped_and_its_place_is_free() {
     let (model, starts, leave) = stepped(1);
     let running = spawn(&model, call(1.0));
-    starts.recv().unwrap();
+    starts.recv_timeout(LONG).unwrap();
     let gone = spawn(&model, call(2.0));
     until("the second waits", || model.pending() == 1).await;
     gone.abort();
@@ -156,7 +156,7 @@ async fn a_caller_that_went_away_is_skipped_and_its_place_is_free() {
     let next = spawn(&model, call(3.0));
     until("the third has the second's place", || model.pending() == 1).await;
     leave.send(()).unwrap();
-    assert_eq!(starts.recv().unwrap(), 3.0);
+    assert_eq!(starts.recv_timeout(LONG).unwrap(), 3.0);
     leave.send(()).unwrap();
     assert!(running.await.unwrap().is_ok() && next.await.unwrap().is_ok());
     assert_eq!(model.stats().failure(Failure::Canceled), 1);
@@ -166,7 +166,7 @@ async fn a_caller_that_went_away_is_skipped_and_its_place_is_free() {
 async fn a_deadline_answers_on_time_even_while_the_executor_is_busy() {
     let (model, starts, leave) = stepped(8);
     let running = spawn(&model, call(1.0));
-    starts.recv().unwrap();
+    starts.recv_timeout(LONG).unwrap();
     let late = Call { deadline: Some(Instant::now() + Duration::from_millis(20)), ..call(2.0) };
     assert!(matches!(model.infer(late).await, Err(NnError::DeadlineExceeded { .. })));
     leave.send(()).unwrap();
@@ -187,7 +187,7 @@ async fn a_panicking_backend_fails_one_request_and_serves_the_next() {
 async fn draining_answers_those_who_wait_and_refuses_the_rest() {
     let (model, starts, leave) = stepped(8);
     let calls = [spawn(&model, call(1.0)), spawn(&model, call(2.0))];
-    starts.recv().unwrap();
+    starts.recv_timeout(LONG).unwrap();
     until("the second waits", || model.pending() == 1).await;
     model.close();
     assert!(matches!(model.infer(call(3.0)).await, Err(NnError::ShuttingDown { .. })));
@@ -204,7 +204,7 @@ async fn draining_answers_those_who_wait_and_refuses_the_rest() {
 async fn draining_waits_no_longer_than_it_is_told() {
     let (model, starts, leave) = stepped(8);
     let running = spawn(&model, call(1.0));
-    starts.recv().unwrap();
+    starts.recv_timeout(LONG).unwrap();
     assert!(!model.drain(Duration::from_millis(1)), "the executor is still busy");
     leave.send(()).unwrap();
     assert!(model.drain(LONG) && model.drain(LONG));
@@ -251,7 +251,7 @@ fn batching(executors: usize, options: BatchOptions) -> (Arc<Model>, mpsc::Recei
         let script = move |inputs: &[NamedTensor]| {
             let values = inputs[0].tensor.to_slice::<f32>()?.to_vec();
             started.send(values.len()).map_err(NnError::runtime)?;
-            leaves.lock().unwrap().recv().map_err(NnError::runtime)?;
+            leaves.lock().unwrap().recv_timeout(LONG).map_err(NnError::runtime)?;
             if values.contains(&13.0) {
                 return Err(NnError::invalid("13 is no good"));
             }
@@ -278,14 +278,14 @@ fn values(answer: &Answer) -> Vec<f32> {
 async fn those_who_waited_run_together_and_each_gets_its_own() {
     let (model, starts, leave) = batching(1, BatchOptions::default());
     let first = spawn(&model, call(1.0));
-    assert_eq!(starts.recv().unwrap(), 1);
+    assert_eq!(starts.recv_timeout(LONG).unwrap(), 1);
     let waiting: Vec<_> = [vec![2.0, 3.0], vec![4.0], vec![5.0, 6.0, 7.0]]
         .into_iter()
         .map(|values| (spawn(&model, rows(&values)), values))
         .collect();
     until("three wait", || model.pending() == 3).await;
     leave.send(()).unwrap();
-    assert_eq!(starts.recv().unwrap(), 6);
+    assert_eq!(starts.recv_timeout(LONG).unwrap(), 6);
     leave.send(()).unwrap();
     assert_eq!(values(&first.await.unwrap().unwrap()), [1.0]);
     for (call, expected) in waiting {
@@ -298,21 +298,21 @@ async fn those_who_waited_run_together_and_each_gets_its_own() {
 #[tokio::test(flavor = "multi_thread")]
 async fn one_bad_request_fails_alone_and_not_those_beside_it() {
     let (model, starts, leave) = batching(1, BatchOptions::default());
-    let calls = [1.0, 2.0, 13.0, 4.0].map(|value| {
-        let call = spawn(&model, call(value));
-        if value == 1.0 {
-            starts.recv().unwrap();
-        }
-        call
-    });
-    until("three wait", || model.pending() == 3).await;
-    (0..5).for_each(|_| leave.send(()).unwrap());
+    let mut calls = vec![spawn(&model, call(1.0))];
+    assert_eq!(starts.recv_timeout(LONG).unwrap(), 1);
+    for value in [2.0, 13.0, 4.0] {
+        calls.push(spawn(&model, call(value)));
+        // One after the other, for their order says how they are halved.
+        until("it waits", || model.pending() == calls.len() - 1).await;
+    }
+    let runs = [3, 1, 2, 1, 1];
+    (0..=runs.len()).for_each(|_| leave.send(()).unwrap());
     let mut results = Vec::new();
     for call in calls {
         results.push(call.await.unwrap().map(|answer| values(&answer)[0]).map_err(|error| error.to_string()));
     }
     assert_eq!(results, [Ok(1.0), Ok(2.0), Err("13 is no good".to_owned()), Ok(4.0)]);
-    assert_eq!(starts.try_iter().collect::<Vec<_>>(), [3, 1, 1, 1]);
+    assert_eq!(starts.try_iter().collect::<Vec<_>>(), runs, "all three, then its halves, the failing one's halves");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -335,7 +335,7 @@ async fn a_flood_of_one_caller_leaves_the_others_their_places_and_their_turns() 
     let (model, starts, leave) = batching(1, BatchOptions { off: true, ..BatchOptions::default() });
     let by = |name: &str, value: f32| Call { caller: Caller { name: name.into(), weight: 1 }, ..call(value) };
     let running = spawn(&model, by("flood", 0.0));
-    starts.recv().unwrap();
+    starts.recv_timeout(LONG).unwrap();
     let flood: Vec<_> = (0..DEFAULT_QUEUE_MAX).map(|_| spawn(&model, by("flood", 1.0))).collect();
     until("the queue is full", || model.pending() == DEFAULT_QUEUE_MAX).await;
     assert!(matches!(model.infer(by("flood", 1.0)).await, Err(NnError::Overloaded { .. })));
@@ -359,7 +359,7 @@ async fn who_would_be_late_is_told_at_once() {
     // Four runs of at least 20 ms: what a run takes is known then.
     for _ in 0..4 {
         let slow = spawn(&model, call(1.0));
-        starts.recv().unwrap();
+        starts.recv_timeout(LONG).unwrap();
         let until = Instant::now() + Duration::from_millis(20);
         while Instant::now() < until {
             tokio::task::yield_now().await;
@@ -368,7 +368,7 @@ async fn who_would_be_late_is_told_at_once() {
         slow.await.unwrap().unwrap();
     }
     let calls: Vec<_> = (0..5).map(|_| spawn(&model, call(1.0))).collect();
-    starts.recv().unwrap();
+    starts.recv_timeout(LONG).unwrap();
     until("four wait", || model.pending() == 4).await;
     let soon = Call { deadline: Some(Instant::now() + Duration::from_millis(60)), ..call(1.0) };
     let refused = model.infer(soon).await.unwrap_err();

@@ -13,7 +13,7 @@ use headland_package::folder;
 use ort::sys;
 
 fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+    PathBuf::from("../..")
 }
 
 fn cache() -> PathBuf {

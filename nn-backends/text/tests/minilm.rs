@@ -1,6 +1,6 @@
 //! The tokenizer of all-MiniLM-L6-v2 against what sentence-transformers makes of the same sentences.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use headland_nn_core::{DType, Dim, NnError, Signature, Tensor, TensorSpec};
 use headland_package::folder;
@@ -20,13 +20,13 @@ struct Golden {
 }
 
 fn goldens() -> Goldens {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../test-data/embeddings/minilm.json");
+    let path = PathBuf::from("../../test-data/embeddings/minilm.json");
     serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
 }
 
 fn minilm_dir() -> PathBuf {
     std::env::var_os("HEADLAND_CACHE")
-        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.cache"), PathBuf::from)
+        .map_or_else(|| PathBuf::from("../../.cache"), PathBuf::from)
         .join("models/all-minilm-l6-v2")
 }
 

@@ -33,7 +33,7 @@ pub fn host() -> Host {
 }
 
 pub fn guest(name: &str) -> Option<Bytes> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../guest-examples/dist").join(name);
+    let path = Path::new("../../guest-examples/dist").join(name);
     match std::fs::read(&path) {
         Ok(wasm) => Some(wasm.into()),
         Err(error) => {

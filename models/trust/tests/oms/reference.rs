@@ -3,7 +3,7 @@
 //! Needs a Python that can `import model_signing` (1.1.1, with pyOpenSSL): `HEADLAND_MODEL_SIGNING_PYTHON`, or the one
 //! in the cache's virtual environment.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Output};
 
 use headland_trust::contents::Folder;
@@ -17,7 +17,7 @@ use crate::support::*;
 /// The Python with the reference tool, or a reason to skip.
 fn python() -> Option<PathBuf> {
     let cache = || {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        let root = PathBuf::from("../..");
         std::env::var_os("HEADLAND_CACHE").map_or_else(|| root.join(".cache"), PathBuf::from).join("venv/bin/python")
     };
     let python = std::env::var_os("HEADLAND_MODEL_SIGNING_PYTHON").map_or_else(cache, PathBuf::from);

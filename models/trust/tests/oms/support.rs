@@ -27,7 +27,7 @@ pub const CURVES: [(&str, &EcdsaSigningAlgorithm); 3] = [
 ];
 
 pub fn golden(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("test-data/oms").join(name)
+    Path::new("test-data/oms").join(name)
 }
 
 pub fn read(name: &str) -> Vec<u8> {

@@ -9,7 +9,7 @@ use headland_nn_core::{Backend, Device, LoadOptions, NnError};
 use headland_package::folder;
 
 fn tiny() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../test-data/embeddings/tiny/bert")
+    PathBuf::from("../../test-data/embeddings/tiny/bert")
 }
 
 /// What loading says of the tiny BERT after `spoil` had its way with a copy.

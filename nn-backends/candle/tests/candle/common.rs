@@ -20,8 +20,7 @@ pub fn load_in(dir: &Path, precision: Precision) -> Result<Box<dyn Executor>, Nn
 
 /// The folder of all-MiniLM-L6-v2, or `None` (and a printed reason) on a machine that has not fetched it.
 pub fn minilm_dir() -> Option<PathBuf> {
-    let cache = std::env::var_os("HEADLAND_CACHE")
-        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.cache"), PathBuf::from);
+    let cache = std::env::var_os("HEADLAND_CACHE").map_or_else(|| PathBuf::from("../../.cache"), PathBuf::from);
     let dir = cache.join("models/all-minilm-l6-v2");
     if dir.join("model.safetensors").exists() {
         return Some(dir);

@@ -24,7 +24,7 @@ struct Golden {
 const HIDDEN: usize = 16;
 
 fn tiny(name: &str) -> (PathBuf, Golden) {
-    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../test-data/embeddings/tiny").join(name);
+    let dir = Path::new("../../test-data/embeddings/tiny").join(name);
     let golden = serde_json::from_slice(&std::fs::read(dir.join("golden.json")).unwrap()).unwrap();
     (dir, golden)
 }

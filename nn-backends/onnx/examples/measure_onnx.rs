@@ -1,4 +1,4 @@
-//! Times a model's executors on made-up texts: `measure DIR [int8] [instances]`. `ORT_DYLIB_PATH` names the library.
+//! Times a model's executors on made-up texts: `measure_onnx DIR [int8] [instances]`. `ORT_DYLIB_PATH` names the library.
 
 use std::num::NonZeroUsize;
 use std::thread;
@@ -13,7 +13,7 @@ const MEASURE: Duration = Duration::from_millis(900);
 
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
-    let dir = args.first().expect("usage: measure DIR [int8] [instances]");
+    let dir = args.first().expect("usage: measure_onnx DIR [int8] [instances]");
     let precision = if args.iter().any(|arg| arg == "int8") { Precision::Int8 } else { Precision::Full };
     let instances = args.iter().find_map(|arg| arg.parse::<NonZeroUsize>().ok());
     let backend = OnnxBackend::open(&LibrarySearch::of_process(None)).expect("a library");

@@ -1,4 +1,4 @@
-//! Times the executors of a model alone, on batches of equal length: `measure DIR`.
+//! Times the executors of a model alone, on batches of equal length: `measure_candle DIR`.
 
 use std::time::Instant;
 
@@ -12,7 +12,7 @@ const SHAPES: [[usize; 2]; 5] = [[1, 13], [1, 128], [8, 16], [32, 13], [32, 16]]
 const RUNS: usize = 40;
 
 fn main() {
-    let dir = std::env::args().nth(1).expect("usage: measure DIR");
+    let dir = std::env::args().nth(1).expect("usage: measure_candle DIR");
     let model = folder::open(dir.as_ref()).expect("a folder");
     for precision in [Precision::Full, Precision::Int8] {
         measure(&model, precision);
