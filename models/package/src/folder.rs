@@ -67,7 +67,7 @@ fn read(path: &Path) -> io::Result<Bytes> {
         // SAFETY: a mapped file must not shrink while it is read. A model's folder is written before it is named to us,
         // and replaced as a whole, as the documentation asks; the registry's files are ours alone.
         let map = unsafe { memmap2::Mmap::map(&file)? };
-        return Ok(Bytes::from_owner(map));
+        return Ok(crate::mapped::bytes(map));
     }
     let mut bytes = Vec::with_capacity(metadata.len() as usize);
     file.read_to_end(&mut bytes)?;

@@ -8,6 +8,7 @@ mod digest;
 pub mod folder;
 mod hashed;
 mod ids;
+pub mod mapped;
 mod model;
 pub mod oci;
 pub mod serving;

@@ -65,26 +65,53 @@ pub(crate) fn admit(
 ) -> Result<(), Duration> {
     // Whoever finds an idle executor is let in whatever the estimate: or a wrong one would never be corrected.
     let Some(cost) = cost.filter(|_| backlog.requests > 0 || backlog.idle == 0) else { return Ok(()) };
-    let wait = wait(backlog, policy, cost);
-    let Some(left) = left else { return if wait <= QUEUE_DELAY_MAX { Ok(()) } else { Err(wait) } };
-    let side_by_side = size.parts.clamp(1, backlog.executors.max(1)) as f64;
-    let answered = wait.as_secs_f64() + cost.run(size.cells).as_secs_f64() / side_by_side;
-    match answered <= left.as_secs_f64() * TIME_SHARE {
+    let Backlog { rows, cells, requests, own_rows, own_cells, own_requests, .. } = *backlog;
+    let all = Ahead::of(rows, cells, requests, policy, cost);
+    let own = Ahead::of(own_rows, own_cells, own_requests, policy, cost).slowed(backlog.share);
+    let executors = backlog.executors.max(1) as f64;
+    let wait = |ahead: &Ahead| (ahead.before + backlog.running.as_secs_f64()) / executors;
+    let first = if wait(&own) < wait(&all) { own } else { all };
+    let told = Duration::try_from_secs_f64(wait(&first)).unwrap_or(WAIT_MAX).min(WAIT_MAX);
+    let Some(left) = left else { return if told <= QUEUE_DELAY_MAX { Ok(()) } else { Err(told) } };
+    let cells = size.cells / size.parts.clamp(1, backlog.executors.max(1));
+    let run = cost.run(first.with.saturating_add(cells).min(first.with_max.max(cells)));
+    match wait(&first) + run.as_secs_f64() <= left.as_secs_f64() * TIME_SHARE {
         true => Ok(()),
-        false => Err(wait),
+        false => Err(told),
     }
 }
 
-fn wait(backlog: &Backlog, policy: &Policy, cost: Estimate) -> Duration {
-    let work = |rows: usize, cells: usize, requests: usize| {
-        // A request that cannot share a run, or is a batch by itself, is one run.
-        let runs = if policy.shares() { rows.div_ceil(policy.rows_max).min(requests) } else { requests };
-        cost.fixed.as_secs_f64() * runs as f64 + cost.cells(cells).as_secs_f64()
-    };
-    let all = work(backlog.rows, backlog.cells, backlog.requests);
-    let own = work(backlog.own_rows, backlog.own_cells, backlog.own_requests) / backlog.share.clamp(0.001, 1.0);
-    let seconds = (all.min(own) + backlog.running.as_secs_f64()) / backlog.executors.max(1) as f64;
-    Duration::try_from_secs_f64(seconds).unwrap_or(WAIT_MAX).min(WAIT_MAX)
+/// What a new request finds before it.
+struct Ahead {
+    /// Seconds of runs that start before its own, one after the other.
+    before: f64,
+    /// Cells it shares its own run with.
+    with: usize,
+    /// Cells that run holds.
+    with_max: usize,
+}
+
+impl Ahead {
+    fn of(rows: usize, cells: usize, requests: usize, policy: &Policy, cost: Estimate) -> Self {
+        let seconds = |runs: f64, cells: f64| cost.fixed.as_secs_f64() * runs + cost.cell_us * cells / 1e6;
+        if !policy.shares() {
+            return Ahead { before: seconds(requests as f64, cells as f64), with: 0, with_max: 0 };
+        }
+        let runs = (rows as f64 / policy.rows_max as f64).max(cells as f64 / policy.cells_max as f64);
+        let full = runs.floor();
+        if full < 1.0 {
+            return Ahead { before: 0.0, with: cells, with_max: usize::MAX };
+        }
+        // Requests come so fast that its own run, too, is full when it starts. One that is larger than a run is one run.
+        let each = cells as f64 / runs;
+        let before = seconds(full.min(requests as f64), each * full);
+        Ahead { before, with: each as usize, with_max: each as usize }
+    }
+
+    /// Where only a `share` of all runs is for these.
+    fn slowed(self, share: f64) -> Self {
+        Ahead { before: self.before / share.clamp(0.001, 1.0), ..self }
+    }
 }
 
 #[cfg(test)]
@@ -116,12 +143,15 @@ mod tests {
 
     #[test]
     fn a_wait_past_the_deadline_is_refused_and_told() {
-        // 16 rows: two runs of 2 ms and 16 ms for the rows; its own run takes 3 ms.
-        assert_eq!(admit(&backlog(16), ONE, Some(30 * MS), &batched(), COST), Ok(()));
-        assert_eq!(admit(&backlog(16), ONE, Some(25 * MS), &batched(), COST), Err(20 * MS));
-        assert_eq!(admit(&backlog(16), ONE, Some(30 * MS), &Policy::single(), COST), Err(48 * MS));
+        // 16 rows: two runs of 10 ms, and its own, which will be as full.
+        assert_eq!(admit(&backlog(16), ONE, Some(38 * MS), &batched(), COST), Ok(()));
+        assert_eq!(admit(&backlog(16), ONE, Some(37 * MS), &batched(), COST), Err(20 * MS));
+        assert_eq!(admit(&backlog(16), ONE, Some(38 * MS), &Policy::single(), COST), Err(48 * MS));
         let halved = Backlog { executors: 2, ..backlog(16) };
-        assert_eq!(admit(&halved, ONE, Some(20 * MS), &batched(), COST), Ok(()));
+        assert_eq!(admit(&halved, ONE, Some(25 * MS), &batched(), COST), Ok(()));
+        // Three share a run with it: 6 ms.
+        assert_eq!(admit(&backlog(3), ONE, Some(8 * MS), &batched(), COST), Ok(()));
+        assert_eq!(admit(&backlog(3), ONE, Some(7 * MS), &batched(), COST), Err(Duration::ZERO));
     }
 
     #[test]

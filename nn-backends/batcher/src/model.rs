@@ -35,7 +35,7 @@ pub const DEFAULT_ROWS_MAX: usize = 64;
 
 /// Cells in one run of a model with a length axis: enough for the matrix products to be at their best on a processor, few
 /// enough that nobody waits long behind it. A GPU takes more.
-pub const DEFAULT_CELLS_MAX_CPU: usize = 1024;
+pub const DEFAULT_CELLS_MAX_CPU: usize = 512;
 /// The same on a GPU.
 pub const DEFAULT_CELLS_MAX_GPU: usize = 16_384;
 
@@ -533,8 +533,10 @@ impl Model {
     }
 
     fn enqueue(&self, jobs: Vec<Job>, size: Size, caller: &Caller) -> Result<(), NnError> {
-        let busy = |reason, retry_after| NnError::Overloaded { model: self.label.clone(), reason, retry_after };
-        let full = |wait| busy(Busy::QueueFull { queue_max: self.queue_max }, wait);
+        let full = |retry_after| {
+            let reason = Busy::QueueFull { queue_max: self.queue_max };
+            NnError::Overloaded { model: self.label.clone(), reason, retry_after }
+        };
         match self.shared.queue.push(jobs, size, caller) {
             Ok(None) => Ok(()),
             Ok(Some(put_out)) => {
@@ -542,10 +544,7 @@ impl Model {
                 Ok(())
             }
             Err(Refused::Full { wait }) => Err(full(wait)),
-            Err(Refused::Late { wait }) => {
-                let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
-                Err(busy(Busy::WouldBeLate { wait_ms }, wait))
-            }
+            Err(Refused::Late { wait }) => Err(NnError::would_be_late(&self.label, wait)),
             Err(Refused::Closed) => Err(NnError::ShuttingDown { model: self.label.clone() }),
         }
     }

@@ -5,10 +5,11 @@
 //! - One app's flood does not starve another: flows take turns by how much they were served (`pick`).
 //! - Within a flow the highest priority goes first, then whoever's time runs out first (`order`).
 //! - A batch is bounded in rows and in cells, padding in it is bounded, and it does not grow past a member's deadline
-//!   (`Forming::takes`).
+//!   (`Forming::takes`). Where more wait than a run takes, whoever has not the time for one is told (`lateness`).
 
 mod cost;
 mod forming;
+mod lateness;
 mod traffic;
 
 use std::time::{Duration, Instant};
@@ -112,6 +113,8 @@ pub struct Decision {
     pub abandoned: Vec<usize>,
     /// Requests whose deadline has passed: they leave the queue and are told.
     pub expired: Vec<usize>,
+    /// Requests whose deadline would pass before they are answered: they leave the queue and are told.
+    pub late: Vec<usize>,
     /// Requests to run together now, in this order. When it is empty, look again at `wake_at` or on the next arrival.
     pub run: Vec<usize>,
     /// When a batch that is still filling must run at the latest.
@@ -131,6 +134,7 @@ pub fn decide(queue: &[Pending], flows: &[Flow], policy: &Policy, world: &World)
             live.push(position);
         }
     }
+    decision.late = lateness::split_off(&mut live, queue, policy, world);
     let Some(turns) = Turns::new(queue, flows, &live) else { return decision };
     let mut forming = Forming::new(policy, world, share(queue, &live, policy, world));
     let mut left_behind = false;

@@ -49,11 +49,14 @@ pub(crate) struct Job {
     pub reply: oneshot::Sender<Result<Done, NnError>>,
 }
 
-/// What left the queue: jobs to run together, and jobs whose time ran out.
+/// What left the queue: jobs to run together, jobs whose time ran out, and jobs whose time will not do.
 #[derive(Default)]
 pub(crate) struct Batch {
     pub run: Vec<Job>,
     pub expired: Vec<Job>,
+    pub late: Vec<Job>,
+    /// What the run is expected to take.
+    pub predicted: Duration,
 }
 
 #[derive(Debug)]
@@ -191,13 +194,10 @@ impl Queue {
                 continue;
             }
             let decision = state.decide(&self.policy, now);
-            let moved = !decision.run.is_empty() || !decision.expired.is_empty();
-            let cells = decision.run.iter().map(|&position| state.jobs[position].job.work.cells).sum();
             let batch = state.take(&decision);
-            if moved {
-                let run = state.cost.estimate().map(|cost| cost.run(cells)).unwrap_or_default();
+            if !(batch.run.is_empty() && batch.expired.is_empty() && batch.late.is_empty()) {
                 if let Some(running) = state.running.get_mut(slot) {
-                    *running = Some(now.checked_add(run).unwrap_or(now));
+                    *running = Some(now.checked_add(batch.predicted).unwrap_or(now));
                 }
                 // What is left may be for another executor that sleeps.
                 if !state.jobs.is_empty() {
@@ -321,18 +321,27 @@ impl State {
             let queued = &self.jobs[position];
             self.flows.served(queued.flow, queued.job.work.cells);
         }
-        let mut gone: Vec<(usize, Option<usize>)> =
-            decision.run.iter().enumerate().map(|(place, &position)| (position, Some(place))).collect();
-        gone.extend(decision.expired.iter().chain(&decision.abandoned).map(|&position| (position, None)));
-        gone.sort_unstable();
         let mut batch = Batch::default();
+        let cells = decision.run.iter().map(|&position| self.jobs[position].job.work.cells).sum();
+        batch.predicted = self.cost.estimate().map(|cost| cost.run(cells)).unwrap_or_default();
+        let mut gone: Vec<(usize, Fate)> = Vec::new();
+        let mut note = |positions: &[usize], fate: fn(usize) -> Fate| {
+            gone.extend(positions.iter().enumerate().map(|(place, &position)| (position, fate(place))));
+        };
+        note(&decision.run, Fate::Runs);
+        note(&decision.expired, |_| Fate::Expired);
+        note(&decision.late, |_| Fate::Late);
+        note(&decision.abandoned, |_| Fate::Abandoned);
+        gone.sort_unstable();
         let mut run: Vec<Option<Job>> = (0..decision.run.len()).map(|_| None).collect();
-        for (position, place) in gone.into_iter().rev() {
-            let Some(queued) = self.remove(position) else { continue };
-            match place {
-                Some(place) => run[place] = Some(queued.job),
-                None if queued.job.reply.is_closed() => {}
-                None => batch.expired.push(queued.job),
+        // From the back: the positions of those before stay what they are.
+        for (position, fate) in gone.into_iter().rev() {
+            let Some(Queued { job, .. }) = self.remove(position) else { continue };
+            match fate {
+                Fate::Runs(place) => run[place] = Some(job),
+                Fate::Expired => batch.expired.push(job),
+                Fate::Late => batch.late.push(job),
+                Fate::Abandoned => {}
             }
         }
         batch.run = run.into_iter().flatten().collect();
@@ -352,6 +361,16 @@ impl State {
             }
         }
     }
+}
+
+/// What becomes of a job that leaves the queue.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+enum Fate {
+    /// It runs, at this place of its batch.
+    Runs(usize),
+    Expired,
+    Late,
+    Abandoned,
 }
 
 impl Queued {

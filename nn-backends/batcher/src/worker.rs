@@ -76,6 +76,9 @@ impl Shared {
             // A caller that has gone meanwhile is no loss.
             let _ = job.reply.send(Err(NnError::DeadlineExceeded { model: self.model.clone() }));
         }
+        for job in batch.late {
+            let _ = job.reply.send(Err(NnError::would_be_late(&self.model, batch.predicted)));
+        }
         let jobs = batch.run;
         let Some(executor) = self.executors.get(slot) else { return };
         let mut executor = executor.lock().unwrap_or_else(PoisonError::into_inner);

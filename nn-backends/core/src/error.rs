@@ -88,6 +88,12 @@ impl NnError {
         NnError::BadModel(message.into())
     }
 
+    /// An [`NnError::Overloaded`] for who would wait so long that its answer comes after its deadline.
+    pub fn would_be_late(model: &Arc<str>, wait: Duration) -> Self {
+        let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+        NnError::Overloaded { model: model.clone(), reason: Busy::WouldBeLate { wait_ms }, retry_after: wait }
+    }
+
     /// An [`NnError::Runtime`].
     pub fn runtime(error: impl std::fmt::Display) -> Self {
         NnError::Runtime(error.to_string().into())

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use headland_batcher::{BatchOptions, DEFAULT_QUEUE_MAX, Model, ModelInfo, ModelOptions};
 use headland_nn_core::{Backend, Device, Executor, LoadOptions, ModelFiles, NnError, Precision};
+use headland_package::mapped;
 use headland_package::serving::BackendChoice;
 use headland_package::{Format, ModelName, ModelPackage, ModelVersion, PackageError, Sha256Digest};
 use headland_text::TextEncoder;
@@ -123,6 +124,8 @@ impl Plan {
             }),
             held: Some(reservation),
         };
+        // What was packed is not read again, and what is comes back out of the page cache.
+        self.package.files.iter().for_each(|(_, bytes)| mapped::release(bytes));
         Ok(Model::start(info, executors, text, options)?)
     }
 

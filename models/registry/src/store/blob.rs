@@ -102,7 +102,7 @@ impl Blob {
         let map = unsafe { MmapOptions::new().len(len).map(&self.file)? };
         // Only advice: all of it is about to be read, from front to back.
         let _ = map.advise(Advice::WillNeed);
-        Ok(Bytes::from_owner(map))
+        Ok(headland_package::mapped::bytes(map))
     }
 
     fn compare(&self, found: Sha256Digest) -> Result<(), StoreError> {

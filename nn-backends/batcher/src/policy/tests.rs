@@ -142,6 +142,35 @@ fn who_is_about_to_expire_goes_first_and_is_not_held_up_by_a_large_batch() {
 }
 
 #[test]
+fn who_has_no_time_for_a_run_goes_where_others_fill_it() {
+    let now = Instant::now();
+    // A run of eight takes 2.8 ms.
+    let until = |time| Pending { deadline: Some(now + time), ..live(now) };
+    let many: Vec<Pending> = [until(3 * MS); 5].into_iter().chain([until(50 * MS); 8]).collect();
+    let decision = decide(&many, &ONE, &batches(8), &busy(now));
+    assert_eq!((decision.late, decision.run), ((0..5).collect(), (5..13).collect()));
+    let few = decide(&many[..12], &ONE, &batches(8), &busy(now));
+    assert_eq!((few.late.len(), few.run.len()), (0, 8), "there is nobody to run in their place");
+    let unknown = decide(&many, &ONE, &batches(8), &world(now));
+    assert!(unknown.late.is_empty(), "nothing is known of what a run takes");
+    let single = decide(&many, &ONE, &Policy::single(), &busy(now));
+    assert_eq!((single.late, single.run), (vec![], vec![0]), "one alone takes 2.1 ms");
+}
+
+#[test]
+fn nobody_goes_for_the_flood_of_another_flow_or_for_what_is_less_urgent() {
+    let now = Instant::now();
+    let until = |time| Pending { deadline: Some(now + time), ..live(now) };
+    let quiet = Pending { flow: 1, ..until(3 * MS) };
+    let queue: Vec<Pending> = std::iter::once(quiet).chain([until(50 * MS); 20]).collect();
+    let flows = [ONE[0], ONE[0]];
+    assert!(decide(&queue, &flows, &batches(8), &busy(now)).late.is_empty());
+    let less_urgent = Pending { priority: 1, ..until(50 * MS) };
+    let queue: Vec<Pending> = std::iter::once(until(3 * MS)).chain([less_urgent; 20]).collect();
+    assert!(decide(&queue, &ONE, &batches(8), &busy(now)).late.is_empty());
+}
+
+#[test]
 fn priorities_decide_within_a_flow() {
     let now = Instant::now();
     let queue = [Pending { priority: 1, ..live(now) }, live(now), Pending { priority: 2, ..live(now) }];
@@ -258,10 +287,14 @@ proptest! {
         let alive = |request: &Pending| !request.abandoned && request.deadline.is_none_or(|d| d > now);
         prop_assert!(run.iter().all(|request| alive(request)));
         prop_assert!(decision.expired.iter().all(|&i| queue[i].deadline.is_some_and(|d| d <= now)));
-        let mut once = decision.run.clone();
+        prop_assert!(decision.late.iter().all(|&i| queue[i].deadline.is_some() && alive(&queue[i])));
+        prop_assert!(decision.late.is_empty() || !run.is_empty());
+        let Decision { abandoned, expired, late, run, .. } = &decision;
+        let mut once = [&abandoned[..], expired, late, run].concat();
         once.sort_unstable();
+        let all = once.len();
         once.dedup();
-        prop_assert_eq!(once.len(), decision.run.len());
+        prop_assert_eq!(once.len(), all);
         // Nobody who could run is left waiting without a time to look again, and nobody waits for a batch to fill past the
         // policy's delay or a deadline.
         prop_assert_eq!(queue.iter().any(alive), !decision.run.is_empty() || decision.wake_at.is_some());
