@@ -12,6 +12,7 @@ pub mod contest;
 mod index;
 mod load;
 mod open;
+mod settle;
 
 use std::collections::{BTreeMap, HashMap};
 use std::pin::Pin;

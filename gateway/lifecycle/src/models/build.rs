@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use headland_batcher::{BatchOptions, DEFAULT_QUEUE_MAX, Model, ModelInfo, ModelOptions};
 use headland_nn_core::{Backend, Device, Executor, LoadOptions, ModelFiles, NnError, Precision};
-use headland_package::mapped;
 use headland_package::serving::BackendChoice;
 use headland_package::{Format, ModelName, ModelPackage, ModelVersion, PackageError, Sha256Digest};
 use headland_text::TextEncoder;
 
 use crate::models::budget::Reservation;
 use crate::models::contest::{self, Contestant, Loss, Results};
+use crate::models::settle::settle;
 
 /// The backends there are. Opening one may fail when its library is not there, so it happens when a model needs it.
 pub trait Backends: Send + Sync {
@@ -124,8 +124,7 @@ impl Plan {
             }),
             held: Some(reservation),
         };
-        // What was packed is not read again, and what is comes back out of the page cache.
-        self.package.files.iter().for_each(|(_, bytes)| mapped::release(bytes));
+        settle(&self.package.files);
         Ok(Model::start(info, executors, text, options)?)
     }
 
