@@ -1,11 +1,17 @@
 //! The model's promises, kept with executors that do what a test tells them to.
 
 use std::sync::mpsc;
+use std::time::Duration;
 
-use headland_nn_core::{DType, Dim, InputAxes, ModelFiles, OutputAxes, TensorSpec};
+use headland_nn_core::{
+    BatchAxes, Batching, Busy, DType, Dim, InputAxes, ModelFiles, NamedTensor, OutputAxes, Padding, Tensor, TensorSpec,
+};
+use headland_text::TEXT_INPUT;
 use headland_trust::Verified;
 
+use super::run::{INLINE_TEXT_BYTES_MAX, LONG_TEXTS, LONG_TEXTS_AT_ONCE_MAX};
 use super::*;
+use crate::flows::Caller;
 use crate::stats::Failure;
 use crate::{ModelTable, NotLoaded};
 

@@ -1,0 +1,197 @@
+//! One request's way: its text tokenised, its tensors checked, its parts into the queue, their answers put together.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use headland_nn_core::{Busy, NamedTensor, NnError, OutputSelection, Tensor};
+use headland_text::{Encoded, TEXT_INPUT, TextEncoder};
+use tokio::sync::{Semaphore, oneshot};
+
+use super::Model;
+use super::division::{Division, Source};
+use crate::admission::Size;
+use crate::call::{Answer, Call, Inputs, TextUsage, Timing};
+use crate::flows::Caller;
+use crate::queue::{Done, Job, Refused, Work};
+
+/// Text longer than this is tokenised on a blocking thread, so that it delays nobody else's request.
+pub const INLINE_TEXT_BYTES_MAX: usize = 16 << 10;
+
+/// Such texts tokenised at one time, over all models; further ones wait within their deadlines.
+pub const LONG_TEXTS_AT_ONCE_MAX: usize = 4;
+
+pub(super) static LONG_TEXTS: Semaphore = Semaphore::const_new(LONG_TEXTS_AT_ONCE_MAX);
+
+/// Parts of one request in the queue at a time, for each executor: one that runs, and one that is next.
+const PARTS_PER_EXECUTOR: usize = 2;
+
+/// What all parts of a request have in common.
+struct Ticket {
+    arrived: Instant,
+    deadline: Option<Instant>,
+    priority: u8,
+    caller: Caller,
+}
+
+impl Ticket {
+    fn job(&self, work: Work) -> (Job, oneshot::Receiver<Result<Done, NnError>>) {
+        let (reply, answer) = oneshot::channel();
+        let Ticket { arrived, deadline, priority, .. } = *self;
+        (Job { work, arrived, deadline, priority, reply }, answer)
+    }
+}
+
+impl Model {
+    pub(super) async fn run(&self, call: Call, arrived: Instant) -> Result<Answer, NnError> {
+        let Call { inputs, mut wanted, deadline, caller, priority } = call;
+        let inputs = match inputs {
+            Inputs::Tensors(tensors) => match self.text_encoder_for(&tensors)? {
+                Some((encoder, text)) => Inputs::Encoded(self.within(deadline, encode(encoder, text)).await??),
+                None => Inputs::Tensors(tensors),
+            },
+            encoded => encoded,
+        };
+        let text = match &inputs {
+            Inputs::Encoded(encoded) => {
+                if wanted == OutputSelection::All {
+                    wanted = OutputSelection::Only(vec![0]);
+                }
+                Some(self.usage(encoded))
+            }
+            Inputs::Tensors(tensors) => {
+                self.signature.check_inputs(tensors)?;
+                None
+            }
+        };
+        let division = self.divide(inputs, wanted)?;
+        let queued = Instant::now();
+        let ticket = Ticket { arrived: queued, deadline, priority, caller };
+        let Done { outputs, started, ended } = match division {
+            Division::Whole(work) => self.run_whole(work, &ticket).await?,
+            Division::Parts { plan, cells, source, wanted } => {
+                self.run_parts(plan, cells, &source, &wanted, &ticket).await?
+            }
+        };
+        let timing = Timing {
+            input: queued - arrived,
+            queue: started.saturating_duration_since(queued),
+            infer: ended.saturating_duration_since(started),
+            total: arrived.elapsed(),
+        };
+        Ok(Answer { outputs, text, timing, cache: None })
+    }
+
+    /// The encoder and the text, when the request brings a `text` tensor that is not an input of the graph itself.
+    fn text_encoder_for(&self, inputs: &[NamedTensor]) -> Result<Option<(&Arc<TextEncoder>, Tensor)>, NnError> {
+        let Some(encoder) = &self.text else { return Ok(None) };
+        let Some(text) = inputs.iter().find(|input| &*input.name == TEXT_INPUT) else { return Ok(None) };
+        if inputs.len() > 1 {
+            return Err(NnError::invalid(format!(
+                "input `{TEXT_INPUT}` stands alone: send it, or the graph's own inputs, not both"
+            )));
+        }
+        Ok(Some((encoder, text.tensor.clone())))
+    }
+
+    fn usage(&self, encoded: &Encoded) -> TextUsage {
+        let max_sequence_length = self.text.as_ref().map_or(0, |encoder| encoder.max_sequence_length());
+        TextUsage { tokens: encoded.tokens(), truncated: encoded.truncated(), max_sequence_length }
+    }
+
+    /// Runs a request that is one piece of work.
+    async fn run_whole(&self, work: Work, ticket: &Ticket) -> Result<Done, NnError> {
+        if let Some(done) = self.shared.run_inline(&work, ticket.deadline, &ticket.caller) {
+            return done;
+        }
+        let size = Size { cells: work.cells, parts: 1 };
+        let (job, answer) = ticket.job(work);
+        self.enqueue(vec![job], size, &ticket.caller)?;
+        self.receive(answer, ticket.deadline).await
+    }
+
+    /// Runs a request part by part and puts their outputs together. Few parts are in the queue at a time: the next one is
+    /// made when one is answered.
+    async fn run_parts(
+        &self,
+        plan: Vec<Vec<usize>>,
+        cells: usize,
+        source: &Source,
+        wanted: &OutputSelection,
+        ticket: &Ticket,
+    ) -> Result<Done, NnError> {
+        let layout = self.shared.layout.as_ref().ok_or_else(|| NnError::runtime("parts of what has no rows"))?;
+        let rows = plan.iter().map(Vec::len).sum();
+        let size = Size { cells, parts: plan.len() };
+        let mut plan = plan.into_iter();
+        let (mut jobs, mut waiting) = (Vec::new(), VecDeque::new());
+        for rows in plan.by_ref().take(PARTS_PER_EXECUTOR * self.shared.executors()) {
+            let (job, answer) = ticket.job(self.part(source, &rows, wanted)?);
+            jobs.push(job);
+            waiting.push_back((rows, answer));
+        }
+        self.enqueue(jobs, size, &ticket.caller)?;
+        let (mut done, mut span) = (Vec::new(), None::<(Instant, Instant)>);
+        // The first failure drops the answers that are still to come, and so takes their parts out of the queue.
+        while let Some((rows, answer)) = waiting.pop_front() {
+            let part = self.receive(answer, ticket.deadline).await?;
+            let (started, ended) = span.unwrap_or((part.started, part.ended));
+            span = Some((started.min(part.started), ended.max(part.ended)));
+            done.push((rows, part.outputs));
+            if let Some(rows) = plan.next() {
+                let (job, answer) = ticket.job(self.part(source, &rows, wanted)?);
+                let shutting_down = |_| NnError::ShuttingDown { model: self.label.clone() };
+                self.shared.queue.push_next(job, &ticket.caller).map_err(shutting_down)?;
+                waiting.push_back((rows, answer));
+            }
+        }
+        let (started, ended) = span.unwrap_or((ticket.arrived, ticket.arrived));
+        Ok(Done { outputs: layout.gather(&done, rows)?, started, ended })
+    }
+
+    fn enqueue(&self, jobs: Vec<Job>, size: Size, caller: &Caller) -> Result<(), NnError> {
+        let full = |retry_after| {
+            let reason = Busy::QueueFull { queue_max: self.queue_max };
+            NnError::Overloaded { model: self.label.clone(), reason, retry_after }
+        };
+        match self.shared.queue.push(jobs, size, caller) {
+            Ok(None) => Ok(()),
+            Ok(Some(put_out)) => {
+                let _ = put_out.reply.send(Err(full(Duration::ZERO)));
+                Ok(())
+            }
+            Err(Refused::Full { wait }) => Err(full(wait)),
+            Err(Refused::Late { wait }) => Err(NnError::would_be_late(&self.label, wait)),
+            Err(Refused::Closed) => Err(NnError::ShuttingDown { model: self.label.clone() }),
+        }
+    }
+
+    async fn receive(
+        &self,
+        answer: oneshot::Receiver<Result<Done, NnError>>,
+        deadline: Option<Instant>,
+    ) -> Result<Done, NnError> {
+        let answer = self.within(deadline, answer).await?;
+        answer.unwrap_or_else(|_| Err(NnError::ShuttingDown { model: self.label.clone() }))
+    }
+
+    async fn within<T>(&self, deadline: Option<Instant>, work: impl Future<Output = T>) -> Result<T, NnError> {
+        let Some(deadline) = deadline else { return Ok(work.await) };
+        let late = |_| NnError::DeadlineExceeded { model: self.label.clone() };
+        tokio::time::timeout_at(deadline.into(), work).await.map_err(late)
+    }
+}
+
+async fn encode(encoder: &Arc<TextEncoder>, text: Tensor) -> Result<Encoded, NnError> {
+    if text.data().len() <= INLINE_TEXT_BYTES_MAX {
+        return encoder.from_text_tensor(&text);
+    }
+    let encoder = encoder.clone();
+    let permit = LONG_TEXTS.acquire().await.map_err(NnError::runtime)?;
+    let work = move || {
+        // Given back when the work is done, even if nobody waits for it any more.
+        let _permit = permit;
+        encoder.from_text_tensor(&text)
+    };
+    tokio::task::spawn_blocking(work).await.map_err(NnError::runtime)?
+}
