@@ -93,7 +93,7 @@ fn guests() -> Vec<Target> {
         },
         Target {
             id: "live-memory",
-            what: "memory of each, in the middle of a request, its connection included",
+            what: "memory of each, in the middle of a request, its connection apart",
             unit: "KiB",
             figure: steady(row(live::TITLE, live::EACH)),
             aim: Aim::AtMost(48.0),

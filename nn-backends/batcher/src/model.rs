@@ -3,6 +3,7 @@
 mod division;
 mod options;
 mod run;
+mod tokenising;
 
 use std::convert::Infallible;
 use std::fmt;
@@ -179,12 +180,12 @@ impl Model {
 
     /// How requests are put together; `None` with the reason in [`Self::runs_alone`].
     pub fn policy(&self) -> Option<&Policy> {
-        self.single.is_none().then(|| self.shared.queue.policy())
+        self.runs_alone().is_none().then(|| self.shared.queue.policy())
     }
 
     /// Why every request runs alone, where that is so.
     pub fn runs_alone(&self) -> Option<&str> {
-        self.single.as_deref()
+        self.single.as_deref().or_else(|| self.shared.gave_up())
     }
 
     /// Number of executors.

@@ -4,7 +4,8 @@
 use std::any::Any;
 use std::convert::Infallible;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, PoisonError, TryLockError, mpsc};
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, TryLockError, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
@@ -14,6 +15,10 @@ use crate::assemble::{Extents, Layout};
 use crate::flows::Caller;
 use crate::queue::{Batch, Done, Job, Queue, Work};
 use crate::stats::ModelStats;
+
+/// Pairs of requests, one after the other, that fail together although each succeeds alone: after so many the model's axes
+/// are taken to be wrong, and no more batches are tried.
+pub(crate) const FAILED_PAIRS_MAX: u32 = 8;
 
 /// Held by every thread of a model to its end: nothing is ever sent, and the receiver sees when the last one is gone. With
 /// it, what the model's owner wants held for as long.
@@ -26,6 +31,9 @@ pub(crate) struct Shared {
     pub stats: ModelStats,
     /// How requests share a run, where they do.
     pub layout: Option<Layout>,
+    failed_pairs: AtomicU32,
+    /// Why no batches are tried any more.
+    gave_up: OnceLock<String>,
     /// Each thread's executor; gone when the thread is.
     executors: Vec<Mutex<Option<Box<dyn Executor>>>>,
 }
@@ -33,7 +41,13 @@ pub(crate) struct Shared {
 impl Shared {
     pub fn new(model: Arc<str>, queue: Queue, layout: Option<Layout>, executors: Vec<Box<dyn Executor>>) -> Self {
         let executors = executors.into_iter().map(|executor| Mutex::new(Some(executor))).collect();
-        Shared { model, queue, stats: ModelStats::default(), layout, executors }
+        let (stats, failed_pairs, gave_up) = (ModelStats::default(), AtomicU32::new(0), OnceLock::new());
+        Shared { model, queue, stats, layout, failed_pairs, gave_up, executors }
+    }
+
+    /// Why no batches are tried any more, if they failed too often.
+    pub fn gave_up(&self) -> Option<&str> {
+        self.gave_up.get().map(String::as_str)
     }
 
     pub fn executors(&self) -> usize {
@@ -88,20 +102,37 @@ impl Shared {
     }
 
     /// One run for all. When it fails, each half runs for itself, and so on: what is wrong with one request is no other's
-    /// concern, and costs the others few runs more.
-    fn run_jobs(&self, executor: &mut dyn Executor, mut jobs: Vec<Job>) {
+    /// concern, and costs the others few runs more. Whether all succeeded.
+    fn run_jobs(&self, executor: &mut dyn Executor, mut jobs: Vec<Job>) -> bool {
         jobs.retain(|job| !job.reply.is_closed());
-        if jobs.len() < 2 {
+        if jobs.len() < 2 || self.gave_up().is_some() {
+            let mut all = true;
             for job in jobs {
-                let _ = job.reply.send(self.run_one(executor, &job.work));
+                let result = self.run_one(executor, &job.work);
+                all &= result.is_ok();
+                let _ = job.reply.send(result);
             }
-            return;
+            return all;
         }
-        if let Err(error) = self.run_together(executor, &mut jobs) {
-            tracing::debug!(model = &*self.model, %error, requests = jobs.len(), "a batch failed; its halves run alone");
-            let rest = jobs.split_off(jobs.len() / 2);
-            self.run_jobs(executor, jobs);
-            self.run_jobs(executor, rest);
+        let Err(error) = self.run_together(executor, &mut jobs) else {
+            self.failed_pairs.store(0, Relaxed);
+            return true;
+        };
+        tracing::debug!(model = &*self.model, %error, requests = jobs.len(), "a batch failed; its halves run alone");
+        let (size, rest) = (jobs.len(), jobs.split_off(jobs.len() / 2));
+        let all = self.run_jobs(executor, jobs) & self.run_jobs(executor, rest);
+        if all && size == 2 {
+            self.pair_failed(&error);
+        }
+        all
+    }
+
+    fn pair_failed(&self, error: &NnError) {
+        let failed = self.failed_pairs.fetch_add(1, Relaxed).saturating_add(1);
+        if failed == FAILED_PAIRS_MAX {
+            let why = format!("{failed} times two failed together and succeeded alone, the last time with: {error}");
+            tracing::warn!(model = &*self.model, "{why}; requests run alone from now on: are the batch axes right?");
+            let _ = self.gave_up.set(why);
         }
     }
 

@@ -6,22 +6,15 @@ use std::time::{Duration, Instant};
 
 use headland_nn_core::{Busy, NamedTensor, NnError, OutputSelection, Tensor};
 use headland_text::{Encoded, TEXT_INPUT, TextEncoder};
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::oneshot;
 
 use super::Model;
 use super::division::{Division, Source};
+use super::tokenising::encode;
 use crate::admission::Size;
 use crate::call::{Answer, Call, Inputs, TextUsage, Timing};
 use crate::flows::Caller;
 use crate::queue::{Done, Job, Refused, Work};
-
-/// Text longer than this is tokenised on a blocking thread, so that it delays nobody else's request.
-pub const INLINE_TEXT_BYTES_MAX: usize = 16 << 10;
-
-/// Such texts tokenised at one time, over all models; further ones wait within their deadlines.
-pub const LONG_TEXTS_AT_ONCE_MAX: usize = 4;
-
-pub(super) static LONG_TEXTS: Semaphore = Semaphore::const_new(LONG_TEXTS_AT_ONCE_MAX);
 
 /// Parts of one request in the queue at a time, for each executor: one that runs, and one that is next.
 const PARTS_PER_EXECUTOR: usize = 2;
@@ -47,7 +40,7 @@ impl Model {
         let Call { inputs, mut wanted, deadline, caller, priority } = call;
         let inputs = match inputs {
             Inputs::Tensors(tensors) => match self.text_encoder_for(&tensors)? {
-                Some((encoder, text)) => Inputs::Encoded(self.within(deadline, encode(encoder, text)).await??),
+                Some((encoder, text)) => Inputs::Encoded(self.within(deadline, encode(encoder, text, &caller)).await??),
                 None => Inputs::Tensors(tensors),
             },
             encoded => encoded,
@@ -180,18 +173,4 @@ impl Model {
         let late = |_| NnError::DeadlineExceeded { model: self.label.clone() };
         tokio::time::timeout_at(deadline.into(), work).await.map_err(late)
     }
-}
-
-async fn encode(encoder: &Arc<TextEncoder>, text: Tensor) -> Result<Encoded, NnError> {
-    if text.data().len() <= INLINE_TEXT_BYTES_MAX {
-        return encoder.from_text_tensor(&text);
-    }
-    let encoder = encoder.clone();
-    let permit = LONG_TEXTS.acquire().await.map_err(NnError::runtime)?;
-    let work = move || {
-        // Given back when the work is done, even if nobody waits for it any more.
-        let _permit = permit;
-        encoder.from_text_tensor(&text)
-    };
-    tokio::task::spawn_blocking(work).await.map_err(NnError::runtime)?
 }

@@ -9,7 +9,7 @@ use headland_nn_core::{
 use headland_text::TEXT_INPUT;
 use headland_trust::Verified;
 
-use super::run::{INLINE_TEXT_BYTES_MAX, LONG_TEXTS, LONG_TEXTS_AT_ONCE_MAX};
+use super::tokenising::{INLINE_TEXT_BYTES_MAX, LONG_TEXTS, LONG_TEXTS_AT_ONCE_MAX};
 use super::*;
 use crate::flows::Caller;
 use crate::stats::Failure;
@@ -261,6 +261,9 @@ fn batching(executors: usize, options: BatchOptions) -> (Arc<Model>, mpsc::Recei
             if values.contains(&13.0) {
                 return Err(NnError::invalid("13 is no good"));
             }
+            if values.len() > 1 && values.contains(&77.0) {
+                return Err(NnError::invalid("only one 77"));
+            }
             echo(inputs)
         };
         let batching = Batching::Axes(axes.clone());
@@ -319,6 +322,26 @@ async fn one_bad_request_fails_alone_and_not_those_beside_it() {
     }
     assert_eq!(results, [Ok(1.0), Ok(2.0), Err("13 is no good".to_owned()), Ok(4.0)]);
     assert_eq!(starts.try_iter().collect::<Vec<_>>(), runs, "all three, then its halves, the failing one's halves");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_model_whose_batches_always_fail_runs_alone_in_the_end() {
+    let (model, starts, leave) = batching(1, BatchOptions::default());
+    let mut calls = vec![spawn(&model, call(77.0))];
+    assert_eq!(starts.recv_timeout(LONG).unwrap(), 1);
+    calls.extend((0..18).map(|_| spawn(&model, call(77.0))));
+    until("all others wait", || model.pending() == 18).await;
+    assert_eq!(model.runs_alone(), None);
+    (0..100).for_each(|_| leave.send(()).unwrap());
+    for call in calls {
+        assert_eq!(values(&call.await.unwrap().unwrap()), [77.0]);
+    }
+    let why = model.runs_alone().unwrap();
+    assert!(why.contains("8 times two failed together") && why.ends_with("only one 77"), "{why}");
+    assert_eq!(model.policy(), None);
+    let sizes: Vec<usize> = starts.try_iter().collect();
+    assert_eq!(sizes[0], 18);
+    assert_eq!(sizes.iter().filter(|size| **size == 1).count(), 18, "each ran alone once: {sizes:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
