@@ -28,15 +28,20 @@ async fn measure() {
     apps.put(prepared).expect("no other app");
     let route = |path: &str| apps.route(None, path).expect("the fixture's route");
     let (hello, reused) = (route("/fixtures/hello"), route("/fixtures/reused/hello"));
+    let (service, service_reused) = (route("/fixtures/service"), route("/fixtures/reused/service"));
     for _ in 0..3 {
-        let mut took = Vec::with_capacity(REPETITIONS);
-        for _ in 0..REPETITIONS {
-            let started = Instant::now();
-            hello.instantiate().await.expect("an instance");
-            took.push(started.elapsed().as_nanos());
+        for (what, route) in [("", &hello), (", wasi:http 0.3", &service)] {
+            let mut took = Vec::with_capacity(REPETITIONS);
+            for _ in 0..REPETITIONS {
+                let started = Instant::now();
+                route.instantiate().await.expect("an instance");
+                took.push(started.elapsed().as_nanos());
+            }
+            report(&format!("store, instantiate, drop{what}"), took);
         }
-        report("store, instantiate, drop", took);
-        for (what, route) in [("fresh", &hello), ("reused", &reused)] {
+        for (what, route) in
+            [("fresh", &hello), ("reused", &reused), ("0.3, fresh", &service), ("0.3, reused", &service_reused)]
+        {
             let mut took = Vec::with_capacity(REPETITIONS);
             for _ in 0..REPETITIONS {
                 let started = Instant::now();
@@ -59,5 +64,5 @@ async fn answer(route: &Arc<AppRoute>) {
 fn report(what: &str, mut nanoseconds: Vec<u128>) {
     nanoseconds.sort_unstable();
     let at = |share: f64| nanoseconds[((nanoseconds.len() - 1) as f64 * share) as usize] as f64 / 1e3;
-    println!("{what:40} p50 {:6.1}  p99 {:6.1}", at(0.5), at(0.99));
+    println!("{what:42} p50 {:6.1}  p99 {:6.1}", at(0.5), at(0.99));
 }

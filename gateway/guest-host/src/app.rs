@@ -9,17 +9,16 @@ use headland_package::{AppManifest, AppName, Limits, ModelVersion};
 use headland_trust::Evidence;
 use headland_wasi_nn_host::Grants;
 use tokio::sync::Semaphore;
-use wasmtime_wasi_http::p2::bindings::ProxyPre;
 
 use crate::idle::RouteKey;
+use crate::instance::Pre;
 use crate::outbound::Outbound;
-use crate::state::GuestState;
 use crate::{AppStats, GuestEngine, Outcome};
 
 /// One route, ready to serve.
 pub struct AppRoute {
     pub(crate) app: Arc<App>,
-    pub(crate) pre: ProxyPre<GuestState>,
+    pub(crate) pre: Pre,
     pub(crate) models: Arc<ModelTable>,
     /// Instances the host may have alive.
     pub(crate) instances: Arc<Semaphore>,

@@ -1,8 +1,10 @@
 //! One request through one guest instance: a fresh one, unless the route reuses them.
 
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -10,13 +12,12 @@ use http::header::{CONTENT_LENGTH, HOST, HeaderValue};
 use http_body::Body;
 use tokio::sync::oneshot;
 use wasmtime::{PoolConcurrencyLimitError, format_err};
-use wasmtime_wasi_http::p2::bindings::http::types::ErrorCode;
-use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
-use wasmtime_wasi_http::p2::types::HostResponseOutparam;
+use wasmtime_wasi_http::WasiBody;
 
 use crate::app::{App, AppRoute};
 use crate::body::{GuestBody, LimitedBody};
 use crate::error::GuestError;
+use crate::head::{Head, HeadSender};
 use crate::instance::{Instance, InstanceSlot, store};
 use crate::stats::Outcome;
 
@@ -27,7 +28,6 @@ pub struct RequestContext {
     pub request_id: Arc<str>,
 }
 
-type Head = Result<http::Response<HyperOutgoingBody>, ErrorCode>;
 type Running = Pin<Box<dyn Future<Output = Result<(), GuestError>> + Send>>;
 
 impl AppRoute {
@@ -59,8 +59,8 @@ impl AppRoute {
     pub async fn instantiate(&self) -> wasmtime::Result<()> {
         let deadline = self.deadline();
         let mut store = store(self, "warm-up".into(), deadline);
-        match tokio::time::timeout_at(deadline.into(), self.pre.instantiate_async(&mut store)).await {
-            Ok(proxy) => proxy.map(drop),
+        match tokio::time::timeout_at(deadline.into(), self.pre.try_out(&mut store)).await {
+            Ok(tried) => tried,
             Err(_) => Err(format_err!("it took longer than its deadline of {} ms", self.app.limits.deadline_ms)),
         }
     }
@@ -112,7 +112,7 @@ impl AppRoute {
         let failed = Arc::new(AtomicBool::new(false));
         let run = Run { route: self.clone(), instance, deadline, context, failed: failed.clone() };
         let guest: Running = Box::pin(run.until_its_end(http::Request::from_parts(parts, body), head));
-        let response = first_of(guest, response).await.map(|(head, task)| {
+        let response = first_of(guest, response, self.pre.turns_after_head()).await.map(|(head, task)| {
             let content_length = content_length(&head);
             head.map(|body| GuestBody::new(body, task, failed, content_length))
         });
@@ -142,7 +142,7 @@ impl Run {
         B::Error: std::fmt::Display,
     {
         let head_sent = Arc::new(AtomicBool::new(false));
-        let serving = self.instance.serve(&self.route, request, outparam(head, head_sent.clone()));
+        let serving = self.instance.serve(&self.route, request, HeadSender::new(head, head_sent.clone()));
         let result = tokio::time::timeout_at(self.deadline.into(), serving).await;
         self.instance.store.data_mut().abort_unfinished_bodies();
         let error = match result {
@@ -198,11 +198,15 @@ impl Run {
     }
 }
 
-type Started = (http::Response<HyperOutgoingBody>, Option<tokio::task::AbortHandle>);
+type Started = (http::Response<WasiBody>, Option<tokio::task::AbortHandle>);
 
-/// Runs the guest on the calling task until the response's head is there, and the rest of it, if any, on a task of its
-/// own: most guests are done by then, and cost no task at all.
-async fn first_of(mut guest: Running, mut response: oneshot::Receiver<Head>) -> Result<Started, GuestError> {
+/// Runs the guest on the calling task until the response's head is there, and for some turns more, and the rest of it, if
+/// any, on a task of its own: most guests are done by then, and cost no task at all.
+async fn first_of(
+    mut guest: Running,
+    mut response: oneshot::Receiver<Head>,
+    turns_after_head: usize,
+) -> Result<Started, GuestError> {
     tokio::select! {
         biased;
         ended = &mut guest => match response.try_recv() {
@@ -213,28 +217,24 @@ async fn first_of(mut guest: Running, mut response: oneshot::Receiver<Head>) -> 
         head = &mut response => match head {
             Ok(head) => {
                 let head = answered(head)?;
+                for _ in 0..turns_after_head {
+                    let turn = poll_fn(|cx| Poll::Ready(guest.as_mut().poll(cx)));
+                    if turn.await.is_ready() {
+                        // How it ended, its body tells.
+                        return Ok((head, None));
+                    }
+                }
                 let rest = tokio::spawn(guest);
                 Ok((head, Some(rest.abort_handle())))
             }
-            // The outparam was dropped unset; how the guest ends says why.
+            // Dropped without one; how the guest ends says why.
             Err(_) => Err(guest.await.err().unwrap_or(GuestError::NoResponse)),
         },
     }
 }
 
-fn answered(head: Head) -> Result<http::Response<HyperOutgoingBody>, GuestError> {
-    head.map_err(|code| GuestError::ErrorCode { code: format!("{code:?}") })
-}
-
-/// Passes the head on and notes that it has gone out.
-fn outparam(head: oneshot::Sender<Head>, sent: Arc<AtomicBool>) -> HostResponseOutparam {
-    HostResponseOutparam {
-        send: Box::new(move |value| {
-            sent.store(true, Relaxed);
-            // Nobody listens when the client has gone; the guest is about to be stopped then.
-            let _ = head.send(value);
-        }),
-    }
+fn answered(head: Head) -> Result<http::Response<WasiBody>, GuestError> {
+    head.map_err(|code| GuestError::ErrorCode { code })
 }
 
 fn content_length<B>(head: &http::Response<B>) -> Option<u64> {

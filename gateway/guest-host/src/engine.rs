@@ -1,6 +1,8 @@
-//! The wasmtime engine: one for the process, tuned so that a fresh instance per request is cheap.
+//! The wasmtime engines, tuned so that a fresh instance per request is cheap: one for guests of `wasi:http` 0.2, and, from
+//! the first guest of 0.3 on, one for those. They are two because an engine that knows the asynchronous component model
+//! makes every call into a guest of 0.2 go through its event loop.
 
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
@@ -38,14 +40,18 @@ impl Default for PoolOptions {
     }
 }
 
-/// The engine, the thread that ticks its epoch, and the instances that wait for reuse. Cheap to clone; the ticking ends
-/// with the last clone.
+/// The engines, the thread that ticks their epochs, and the instances that wait for reuse. Cheap to clone; the ticking
+/// ends with the last clone.
 #[derive(Clone)]
 pub struct GuestEngine {
     engine: Engine,
+    concurrent: Concurrent,
     options: PoolOptions,
     idle: Arc<Idle>,
 }
+
+/// The engine for guests of 0.3, once there is one.
+type Concurrent = Arc<Mutex<Option<Engine>>>;
 
 impl GuestEngine {
     /// Starts the engine.
@@ -53,20 +59,27 @@ impl GuestEngine {
     /// # Errors
     /// When the address space for the pool cannot be reserved, or the ticking thread cannot start.
     pub fn new(options: PoolOptions) -> wasmtime::Result<Self> {
-        // Only making the engine tells whether the kernel has PAGEMAP_SCAN.
-        let engine = Engine::new(&config(options, true)).or_else(|error| {
-            tracing::debug!(%error, "no PAGEMAP_SCAN: freed guest memory is unmapped instead of kept");
-            Engine::new(&config(options, false))
-        })?;
+        let engine = make(options, false)?;
+        let concurrent = Concurrent::default();
         let idle = Arc::new(Idle::default());
-        let (ticked, watched) = (engine.clone(), Arc::downgrade(&idle));
-        std::thread::Builder::new().name("epoch".into()).spawn(move || tick(&ticked, &watched))?;
-        Ok(GuestEngine { engine, options, idle })
+        let (ticked, also, watched) = (engine.clone(), concurrent.clone(), Arc::downgrade(&idle));
+        std::thread::Builder::new().name("epoch".into()).spawn(move || tick(&ticked, &also, &watched))?;
+        Ok(GuestEngine { engine, concurrent, options, idle })
     }
 
-    /// The wasmtime engine.
+    /// The wasmtime engine for guests of `wasi:http` 0.2.
     pub fn engine(&self) -> &Engine {
         &self.engine
+    }
+
+    /// The one for guests of 0.3, made when it is asked for first: its pool reserves as much address space again. How many
+    /// instances both have alive is limited together, by whoever starts them.
+    pub(crate) fn concurrent(&self) -> wasmtime::Result<Engine> {
+        let mut made = self.concurrent.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*made {
+            Some(engine) => Ok(engine.clone()),
+            None => Ok(made.insert(make(self.options, true)?).clone()),
+        }
     }
 
     /// The instances that wait for reuse.
@@ -80,7 +93,15 @@ impl GuestEngine {
     }
 }
 
-fn config(options: PoolOptions, pagemap_scan: bool) -> Config {
+fn make(options: PoolOptions, concurrency: bool) -> wasmtime::Result<Engine> {
+    // Only making the engine tells whether the kernel has PAGEMAP_SCAN.
+    Engine::new(&config(options, concurrency, true)).or_else(|error| {
+        tracing::debug!(%error, "no PAGEMAP_SCAN: freed guest memory is unmapped instead of kept");
+        Engine::new(&config(options, concurrency, false))
+    })
+}
+
+fn config(options: PoolOptions, concurrency: bool, pagemap_scan: bool) -> Config {
     let instances = options.instances_max;
     let keep = if pagemap_scan { KEEP_RESIDENT_BYTES } else { 0 };
     let mut pool = PoolingAllocationConfig::new();
@@ -88,7 +109,8 @@ fn config(options: PoolOptions, pagemap_scan: bool) -> Config {
         .total_core_instances(instances.saturating_mul(4))
         .total_memories(instances)
         .total_tables(instances.saturating_mul(2))
-        .total_stacks(instances)
+        // What a guest of 0.3 does at a time may take more than one.
+        .total_stacks(if concurrency { instances.saturating_mul(2) } else { instances })
         .max_core_instances_per_component(CORE_INSTANCES_PER_COMPONENT_MAX)
         .max_memories_per_component(MEMORIES_PER_COMPONENT_MAX)
         .max_tables_per_component(TABLES_PER_COMPONENT_MAX)
@@ -102,15 +124,20 @@ fn config(options: PoolOptions, pagemap_scan: bool) -> Config {
     config
         .allocation_strategy(InstanceAllocationStrategy::Pooling(pool))
         .wasm_component_model(true)
+        .concurrency_support(concurrency)
+        .wasm_component_model_async(concurrency)
         .epoch_interruption(true);
     config
 }
 
 #[expect(clippy::disallowed_methods, reason = "the tick is a clock of its own: it waits for nothing but time")]
-fn tick(engine: &Engine, idle: &Weak<Idle>) {
+fn tick(engine: &Engine, concurrent: &Concurrent, idle: &Weak<Idle>) {
     for count in (0..TICKS_PER_EXPIRY).cycle() {
         std::thread::sleep(EPOCH_TICK);
         engine.increment_epoch();
+        if let Some(engine) = &*concurrent.lock().unwrap_or_else(PoisonError::into_inner) {
+            engine.increment_epoch();
+        }
         match idle.upgrade() {
             Some(idle) if count == 0 => idle.expire(Instant::now()),
             Some(_) => {}

@@ -41,7 +41,7 @@ impl Idle {
 
     /// Takes an instance back that has answered a request as it should.
     pub fn give(&self, route: RouteKey, mut instance: Instance) {
-        if instance.served >= REQUESTS_MAX || instance.store.data_mut().resources() > RESOURCES_KEPT_MAX {
+        if instance.served >= REQUESTS_MAX || instance.resources() > RESOURCES_KEPT_MAX {
             return;
         }
         self.lock().push_back(Waiting { route, since: Instant::now(), instance });

@@ -6,21 +6,69 @@ use std::time::Instant;
 use bytes::Bytes;
 use http_body::Body;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use wasmtime::{Store, UpdateDeadline};
+use wasmtime::{Engine, Store, UpdateDeadline};
 use wasmtime_wasi_http::WasiHttpView;
-use wasmtime_wasi_http::p2::bindings::Proxy;
 use wasmtime_wasi_http::p2::bindings::http::types::Scheme;
+use wasmtime_wasi_http::p2::bindings::{Proxy, ProxyPre};
 use wasmtime_wasi_http::p2::types::HostResponseOutparam;
+use wasmtime_wasi_http::p3::bindings::{Service, ServicePre};
 
 use crate::app::{App, AppRoute};
 use crate::body::LimitedBody;
-use crate::state::GuestState;
+use crate::head::HeadSender;
+use crate::service;
+use crate::state::{CONCURRENT_MAX, GuestState};
+
+/// See [`Pre::turns_after_head`]. One is nearly always enough for an answer that is there as a whole.
+const TURNS_AFTER_HEAD: usize = 4;
+
+/// A component that is compiled and linked, by the version of `wasi:http` it answers.
+#[derive(Clone)]
+pub(crate) enum Pre {
+    P2(ProxyPre<GuestState>),
+    P3(ServicePre<GuestState>),
+}
+
+enum Guest {
+    P2(Proxy),
+    P3(Service),
+}
+
+impl Pre {
+    fn engine(&self) -> &Engine {
+        match self {
+            Pre::P2(pre) => pre.engine(),
+            Pre::P3(pre) => pre.engine(),
+        }
+    }
+
+    /// How often a guest is polled again at once when its head is out, before it gets a task of its own. One of 0.2 that
+    /// is not done then waits for somebody; in the event loop of one of 0.3, a body takes some turns from hand to hand.
+    pub fn turns_after_head(&self) -> usize {
+        match self {
+            Pre::P2(_) => 0,
+            Pre::P3(_) => TURNS_AFTER_HEAD,
+        }
+    }
+
+    async fn instantiate(&self, store: &mut Store<GuestState>) -> wasmtime::Result<Guest> {
+        Ok(match self {
+            Pre::P2(pre) => Guest::P2(pre.instantiate_async(store).await?),
+            Pre::P3(pre) => Guest::P3(pre.instantiate_async(store).await?),
+        })
+    }
+
+    /// Makes an instance and drops it.
+    pub async fn try_out(&self, store: &mut Store<GuestState>) -> wasmtime::Result<()> {
+        self.instantiate(store).await.map(drop)
+    }
+}
 
 /// An instance, or a store that is about to become one.
 pub(crate) struct Instance {
     // Before the slot, which is free when the instance is gone.
     pub store: Store<GuestState>,
-    proxy: Option<Proxy>,
+    guest: Option<Guest>,
     /// Requests it has answered.
     pub served: u32,
     _slot: InstanceSlot,
@@ -29,33 +77,44 @@ pub(crate) struct Instance {
 impl Instance {
     /// A store with the app's limits, its clock and its grants.
     pub fn new(route: &AppRoute, slot: InstanceSlot, request_id: Arc<str>, deadline: Instant) -> Self {
-        Instance { store: store(route, request_id, deadline), proxy: None, served: 0, _slot: slot }
+        Instance { store: store(route, request_id, deadline), guest: None, served: 0, _slot: slot }
     }
 
     /// Whether it has come so far that what goes wrong is the guest's own doing.
     pub fn started(&self) -> bool {
-        self.proxy.is_some()
+        self.guest.is_some()
     }
 
-    /// Runs the guest on a request until it returns.
+    /// What the host keeps for the guest: its resources, and the tasks and streams of one of 0.3.
+    pub fn resources(&mut self) -> usize {
+        let concurrent = self.store.concurrent_resource_table().map_or(0, |table| table.iter_mut().count());
+        self.store.data_mut().resources().saturating_add(concurrent)
+    }
+
+    /// Runs the guest on a request until it is done with it.
     pub async fn serve<B>(
         &mut self,
         route: &AppRoute,
         request: http::Request<LimitedBody<B>>,
-        outparam: HostResponseOutparam,
+        head: HeadSender,
     ) -> wasmtime::Result<()>
     where
         B: Body<Data = Bytes> + Unpin + Send + 'static,
         B::Error: std::fmt::Display,
     {
-        let mut http = self.store.data_mut().http();
-        let request = http.new_incoming_request(Scheme::Http, request)?;
-        let outparam = http.table.push(outparam)?;
-        let proxy = match &mut self.proxy {
-            Some(proxy) => proxy,
-            none => none.insert(route.pre.instantiate_async(&mut self.store).await?),
+        let guest = match &mut self.guest {
+            Some(guest) => guest,
+            none => none.insert(route.pre.instantiate(&mut self.store).await?),
         };
-        proxy.wasi_http_incoming_handler().call_handle(&mut self.store, request, outparam).await?;
+        match guest {
+            Guest::P2(proxy) => {
+                let mut http = self.store.data_mut().http();
+                let request = http.new_incoming_request(Scheme::Http, request)?;
+                let outparam = http.table.push(HostResponseOutparam { send: Box::new(|value| head.send(value)) })?;
+                proxy.wasi_http_incoming_handler().call_handle(&mut self.store, request, outparam).await?;
+            }
+            Guest::P3(guest) => service::serve(&mut self.store, guest, request, head).await?,
+        }
         self.served = self.served.saturating_add(1);
         Ok(())
     }
@@ -64,6 +123,9 @@ impl Instance {
 pub(crate) fn store(route: &AppRoute, request_id: Arc<str>, deadline: Instant) -> Store<GuestState> {
     let state = GuestState::new(route.app.clone(), route.models.clone(), request_id, deadline);
     let mut store = Store::new(route.pre.engine(), state);
+    if let Some(concurrent) = store.concurrent_resource_table() {
+        concurrent.set_max_capacity(CONCURRENT_MAX);
+    }
     store.limiter(|state| &mut state.memory);
     store.set_epoch_deadline(1);
     // At every tick others get their turn; the deadline itself is a timeout around the whole run.

@@ -3,8 +3,8 @@
 //! Stands between the HTTP server and `wasi:nn`. The server finds an [`AppRoute`] by host and path and awaits
 //! [`AppRoute::handle`]; each request gets a fresh instance, which is gone when the response is, unless its route
 //! reuses them. Follow a request through `apps` (which route), `dispatch` (run the guest), `instance` and `idle` (fresh or
-//! reused), `state` (what the guest may touch); follow an app through
-//! `source` (its bytes, verified), `prepare` (compiled, linked), `apps` (served).
+//! reused), `service` (if it is of `wasi:http` 0.3), `state` (what the guest may touch); follow an app through
+//! `source` (its bytes, verified), `world` and `prepare` (compiled, linked), `apps` (served).
 
 mod app;
 mod apps;
@@ -13,15 +13,18 @@ mod cache;
 mod dispatch;
 mod engine;
 mod error;
+mod head;
 mod idle;
 mod instance;
 mod outbound;
 mod prepare;
 mod routing;
+mod service;
 mod source;
 mod state;
 mod stats;
 mod stdio;
+mod world;
 
 pub use app::{AppRoute, AppSummary, RouteSummary};
 pub use apps::{Apps, DeployError};

@@ -11,6 +11,9 @@ use wasmtime_wasi_http::{Error, RequestOptions, Result, WasiBody, WasiHttpHooks,
 /// A guest's timeouts for outgoing requests are cut to this.
 const TIMEOUT_MAX: Duration = Duration::from_secs(30);
 
+/// Bytes a guest of 0.3 gives the host in one go, of whatever body: some wait on the host for whoever reads slowly.
+const BODY_CHUNK_BYTES: usize = 128 << 10;
+
 /// The origins one app may reach. Lower case, default ports left out.
 #[derive(Debug)]
 pub(crate) struct Outbound {
@@ -31,6 +34,10 @@ type Connection = Box<dyn Future<Output = Result<()>> + Send>;
 type Response = Result<(http::Response<WasiBody>, Connection)>;
 
 impl WasiHttpHooks for OutboundHooks {
+    fn p3_outgoing_body_chunk_size(&mut self) -> usize {
+        BODY_CHUNK_BYTES
+    }
+
     fn send_request(
         &mut self,
         request: http::Request<WasiBody>,

@@ -7,13 +7,18 @@ use std::time::Duration;
 
 use headland_package::{AppName, Route, Sha256Digest};
 use headland_trust::Verified;
+use wasmtime::Engine;
+use wasmtime::component::Linker;
 use wasmtime_wasi_http::p2::bindings::ProxyPre;
+use wasmtime_wasi_http::p3::bindings::ServicePre;
 
 use crate::app::{App, AppRoute, RouteSummary};
 use crate::apps::{Apps, DeployError};
+use crate::instance::Pre;
 use crate::routing::Pattern;
 use crate::source::AppSource;
-use crate::state::GuestState;
+use crate::state::{GuestState, add_to_concurrent_linker};
+use crate::world::{self, World};
 
 /// How long warming up waits for a free instance while requests take them all.
 pub const WARM_UP_WAIT_MAX: Duration = Duration::from_secs(10);
@@ -66,7 +71,7 @@ impl Apps {
         let AppSource { manifest, components, version } = source.into_inner();
         let stats = self.stats_of(&manifest.name);
         let app = Arc::new(App::new(manifest, version, evidence, stats));
-        let mut linked: BTreeMap<&str, (ProxyPre<GuestState>, Sha256Digest)> = BTreeMap::new();
+        let mut linked: BTreeMap<&str, (Pre, Sha256Digest)> = BTreeMap::new();
         for Route { component, .. } in &app.manifest.routes {
             if !linked.contains_key(&**component) {
                 let missing = || DeployError::Missing { app: app.manifest.name.clone(), component: component.clone() };
@@ -84,25 +89,39 @@ impl Apps {
         Ok(Prepared { app, routes })
     }
 
-    fn link(
-        &self,
-        app: &App,
-        component: &str,
-        wasm: &[u8],
-    ) -> Result<(ProxyPre<GuestState>, Sha256Digest), DeployError> {
+    fn link(&self, app: &App, component: &str, wasm: &[u8]) -> Result<(Pre, Sha256Digest), DeployError> {
         let (app, component) = (app.manifest.name.clone(), component.to_owned());
-        let (compiled, digest, origin) = match self.cache.load(self.engine.engine(), wasm) {
+        let broken = |problem| DeployError::Link { app: app.clone(), component: component.clone(), problem };
+        let world = World::of(wasm);
+        let (engine, linker) = match world {
+            Some(World::Service) => self.concurrent().map_err(|error| {
+                broken(format!("there is no address space for a pool of wasi:http 0.3 instances: {error:#}"))
+            })?,
+            Some(World::Proxy) | None => (self.engine.engine().clone(), self.linker.clone()),
+        };
+        let (compiled, digest, origin) = match self.cache.load(&engine, wasm) {
             Ok(loaded) => loaded,
             Err(error) => return Err(DeployError::Component { app, component, source: Box::new(error) }),
         };
-        tracing::debug!(%app, component, %digest, ?origin, "component ready");
-        match self.linker.instantiate_pre(&compiled).and_then(ProxyPre::new) {
-            Ok(pre) => Ok((pre, digest)),
-            Err(error) => Err(DeployError::Link { app, component, problem: format!("{error:#}") }),
-        }
+        tracing::debug!(%app, component, %digest, ?origin, ?world, "component ready");
+        let linked = || linker.instantiate_pre(&compiled);
+        let pre = match world {
+            Some(World::Proxy) => linked().and_then(ProxyPre::new).map(Pre::P2),
+            Some(World::Service) => linked().and_then(ServicePre::new).map(Pre::P3),
+            None => return Err(broken(world::NEITHER.into())),
+        };
+        Ok((pre.map_err(|error| broken(format!("{error:#}")))?, digest))
     }
 
-    fn route_of(&self, app: &Arc<App>, route: &Route, pre: ProxyPre<GuestState>, digest: Sha256Digest) -> AppRoute {
+    /// The engine for guests of 0.3, and what they may import.
+    fn concurrent(&self) -> wasmtime::Result<(Engine, Linker<GuestState>)> {
+        let engine = self.engine.concurrent()?;
+        let mut linker = Linker::new(&engine);
+        add_to_concurrent_linker(&mut linker)?;
+        Ok((engine, linker))
+    }
+
+    fn route_of(&self, app: &Arc<App>, route: &Route, pre: Pre, digest: Sha256Digest) -> AppRoute {
         AppRoute {
             app: app.clone(),
             pre,

@@ -19,6 +19,8 @@ use crate::stdio::{LogStream, Stream};
 
 /// Host resources (streams, tensors, headers) one instance may hold.
 const RESOURCES_MAX: usize = 1_000;
+/// What a guest of 0.3 may have under way: a task, a thread, a set to wait on count one each, a stream or future three.
+pub(crate) const CONCURRENT_MAX: usize = 4_000;
 /// Memory of one set of headers; with the resources above, what a guest can take of the host besides its own memory.
 const FIELDS_BYTES_MAX: usize = 64 << 10;
 /// Random bytes a guest may ask for in one call: making them cannot be interrupted.
@@ -111,6 +113,14 @@ pub(crate) fn add_to_linker(linker: &mut Linker<GuestState>) -> wasmtime::Result
     linker.allow_shadowing(false);
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(linker)?;
     headland_wasi_nn_host::add_to_linker(linker)
+}
+
+/// Everything a guest of 0.3 can import: the same and the asynchronous versions of it, over the same state, so under the
+/// same grants and limits. Its standard library may still ask for the old ones.
+pub(crate) fn add_to_concurrent_linker(linker: &mut Linker<GuestState>) -> wasmtime::Result<()> {
+    add_to_linker(linker)?;
+    wasmtime_wasi::p3::add_to_linker(linker)?;
+    wasmtime_wasi_http::p3::add_to_linker(linker)
 }
 
 /// Holds an instance to its memory, over all its linear memories, and remembers whether it asked for more.

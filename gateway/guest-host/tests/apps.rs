@@ -125,7 +125,10 @@ async fn what_cannot_be_prepared_is_named() {
     for (bytes, expected) in [
         (None, "its manifest names component hello.wasm, which is not among its files"),
         (Some(Bytes::from("hello")), "component hello.wasm: it is not a component this host can run"),
-        (Some(Bytes::from_static(b"\0asm\x0d\0\x01\0")), "hello.wasm cannot be linked"),
+        (
+            Some(Bytes::from_static(b"\0asm\x0d\0\x01\0")),
+            "hello.wasm cannot be linked: it exports neither `wasi:http/incoming-handler` 0.2 nor `wasi:http/handler` 0.3",
+        ),
     ] {
         let changed = good.clone().map(|mut source| {
             source.components = bytes.map(|bytes| ("hello.wasm".to_owned(), bytes)).into_iter().collect();

@@ -26,9 +26,13 @@ pub struct Host {
 }
 
 pub fn host() -> Host {
+    host_of(ModelTable::default())
+}
+
+pub fn host_of(models: ModelTable) -> Host {
     let engine = GuestEngine::new(PoolOptions { instances_max: 8 }).unwrap();
     let cache = tempfile::tempdir().unwrap();
-    let apps = Apps::new(&engine, &Arc::new(ModelTable::default()), &cache.path().join("components")).unwrap();
+    let apps = Apps::new(&engine, &Arc::new(models), &cache.path().join("components")).unwrap();
     Host { apps, _cache: cache }
 }
 
