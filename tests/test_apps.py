@@ -128,6 +128,22 @@ def test_a_large_body_is_echoed_whole(gateway):
     assert gateway.post("/fixtures/echo-stream", pieces).body == body
 
 
+def test_a_guest_of_wasi_http_0_3_serves_as_others_do(gateway):
+    """It streams both ways, calls a model, keeps its instance where its route says so, and fails alone."""
+    with gateway.socket() as stream:
+        stream.sendall(b"POST /fixtures/service/echo HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n")
+        for part in (b"first", b"second"):
+            stream.sendall(b"%x\r\n%s\r\n" % (len(part), part))
+            read_until(stream, part)
+    numbers = np.array([1.5, -2.0, 0.25], "<f4").tobytes()
+    answer = gateway.post("/fixtures/service/infer?model=identity_FP32&input=x&shape=3", numbers)
+    assert answer.body == b"[1.5, -2.0, 0.25]", answer.body
+    assert [gateway.get("/fixtures/service/count").body for _ in range(3)] == [b"1"] * 3
+    assert gateway.get("/fixtures/service/trap").status == 500
+    counts = [int(gateway.get("/fixtures/reused/service/count").body) for _ in range(3)]
+    assert counts == [counts[0], counts[0] + 1, counts[0] + 2]
+
+
 def test_a_slow_answer_comes_line_by_line(gateway):
     with gateway.socket() as stream:
         stream.sendall(b"GET /fixtures/slow-body?lines=2&ms=700 HTTP/1.1\r\nhost: x\r\n\r\n")

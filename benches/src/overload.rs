@@ -24,7 +24,7 @@ const DEADLINE: Duration = Duration::from_millis(500);
 /// Seed of the arrivals.
 const SEED: u64 = 7;
 /// An offered rate is held for so many windows.
-const WINDOWS: u32 = 2;
+const WINDOWS: u32 = 5;
 pub const TITLE: &str = "MiniLM under twice the load it can bear";
 pub const PEAK: &str = "goodput at its peak, requests/s";
 pub const AT_TWICE: &str = "goodput at twice the capacity, requests/s";
