@@ -47,7 +47,7 @@ mod tests {
 
     use super::*;
 
-    fn resident_pages(bytes: &Bytes) -> usize {
+    fn resident_kib(bytes: &Bytes) -> usize {
         let smaps = std::fs::read_to_string("/proc/self/smaps").unwrap();
         let start = format!("{:x}-", bytes.as_ptr().addr());
         let own = smaps.split_once(&start).unwrap().1;
@@ -63,9 +63,9 @@ mod tests {
         // SAFETY: nobody else has the file.
         let mapped = bytes(unsafe { Mmap::map(&file).unwrap() });
         assert_eq!(mapped, content);
-        assert!(resident_pages(&mapped) >= 1 << 10, "{} KiB", resident_pages(&mapped));
+        assert!(resident_kib(&mapped) >= 1 << 10, "{} KiB", resident_kib(&mapped));
         release(&mapped.slice(5000..6000));
-        assert_eq!(resident_pages(&mapped), 0);
+        assert_eq!(resident_kib(&mapped), 0);
         assert_eq!(mapped, content);
     }
 

@@ -14,8 +14,9 @@ const SLAB_BYTES: usize = 64 << 20;
 /// Buffers start at cache lines.
 const ALIGN: usize = 64;
 
-/// Pages are given back one by one.
-const PAGE_BYTES: usize = 4096;
+/// A multiple of every system's pages: what is given back starts and ends there. Advice on less than a page would be taken
+/// for the whole of it, and with it for the neighbours' numbers.
+const PAGE_BYTES: usize = 64 << 10;
 
 /// The slab that has room left.
 static LATEST: Mutex<Option<Arc<Slab>>> = Mutex::new(None);
