@@ -13,6 +13,7 @@ use super::tokenising::{INLINE_TEXT_BYTES_MAX, LONG_TEXTS, LONG_TEXTS_AT_ONCE_MA
 use super::*;
 use crate::flows::Caller;
 use crate::stats::Failure;
+use crate::worker::FAILED_PAIRS_MAX;
 use crate::{ModelTable, NotLoaded};
 
 /// Longer than any test may take.
@@ -329,8 +330,10 @@ async fn a_model_whose_batches_always_fail_runs_alone_in_the_end() {
     let (model, starts, leave) = batching(1, BatchOptions::default());
     let mut calls = vec![spawn(&model, call(77.0))];
     assert_eq!(starts.recv_timeout(LONG).unwrap(), 1);
-    calls.extend((0..18).map(|_| spawn(&model, call(77.0))));
-    until("all others wait", || model.pending() == 18).await;
+    // Twice the pairs it takes: the last answer comes long after the model gave up.
+    const CALLS: usize = 4 * FAILED_PAIRS_MAX as usize;
+    calls.extend((0..CALLS).map(|_| spawn(&model, call(77.0))));
+    until("all others wait", || model.pending() == CALLS).await;
     assert_eq!(model.runs_alone(), None);
     (0..100).for_each(|_| leave.send(()).unwrap());
     for call in calls {
@@ -340,8 +343,8 @@ async fn a_model_whose_batches_always_fail_runs_alone_in_the_end() {
     assert!(why.contains("8 times two failed together") && why.ends_with("only one 77"), "{why}");
     assert_eq!(model.policy(), None);
     let sizes: Vec<usize> = starts.try_iter().collect();
-    assert_eq!(sizes[0], 18);
-    assert_eq!(sizes.iter().filter(|size| **size == 1).count(), 18, "each ran alone once: {sizes:?}");
+    assert_eq!(sizes[0], CALLS);
+    assert_eq!(sizes.iter().filter(|size| **size == 1).count(), CALLS, "each ran alone once: {sizes:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
