@@ -99,6 +99,17 @@ id!(
     "app name"
 );
 
+id!(
+    /// What a point of presence is called, once in a fleet: letters, digits, `.`, `_`, `-`.
+    PopId,
+    "PoP name"
+);
+id!(
+    /// What a region is called, such as `eu-west`: letters, digits, `.`, `_`, `-`.
+    RegionName,
+    "region name"
+);
+
 /// One version of a model. Ordered as people count: `2` before `10`, `1.9` before `1.10`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ModelVersion(Arc<str>);

@@ -9,6 +9,7 @@ use headland_nn_core::{ModelFiles, Precision};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
+use crate::placement::PlacementManifest;
 use crate::serving::{BackendChoice, BatchingManifest, CacheManifest, RawPrecision};
 use crate::strict_toml::{self, TomlError};
 use crate::{ModelName, ModelVersion, Sha256Digest, folder};
@@ -50,6 +51,8 @@ pub struct ModelPackage {
     pub batching: BatchingManifest,
     /// Memory for answers that are given again, in bytes; 0 remembers none.
     pub cache_bytes_max: u64,
+    /// Where in a fleet it may be.
+    pub placement: PlacementManifest,
 }
 
 /// A folder that is no usable model package.
@@ -92,6 +95,8 @@ struct RawManifest {
     precision_cosine_min: Option<f32>,
     batching: Option<BatchingManifest>,
     cache: Option<CacheManifest>,
+    #[serde(default)]
+    placement: PlacementManifest,
 }
 
 /// The least cosine that 8-bit weights may come to against full ones, unless the package says otherwise.
@@ -116,12 +121,10 @@ impl ModelPackage {
     pub fn of(files: ModelFiles) -> Result<Self, PackageError> {
         let unusable = |problem: String| PackageError::Unusable { path: files.label().into(), problem };
         let manifest = match files.get(MANIFEST) {
-            Some(text) => {
-                let text = std::str::from_utf8(text).map_err(|_| unusable(format!("{MANIFEST} is not UTF-8")))?;
-                strict_toml::parse(&files.describe(MANIFEST), text)?
-            }
+            Some(text) => parse(&files.describe(MANIFEST), text)?,
             None => RawManifest::default(),
         };
+        manifest.placement.check().map_err(|problem| unusable(format!("{MANIFEST}: {problem}")))?;
         let instances = match manifest.instances {
             None => None,
             Some(instances) => match NonZeroUsize::new(instances).filter(|_| instances <= INSTANCES_MAX) {
@@ -150,6 +153,7 @@ impl ModelPackage {
             precision_cosine_min: manifest.precision_cosine_min.unwrap_or(PRECISION_COSINE_MIN),
             batching,
             cache_bytes_max: manifest.cache.map_or(0, |cache| cache.max_bytes.0),
+            placement: manifest.placement,
         })
     }
 
@@ -162,6 +166,23 @@ impl ModelPackage {
         }
         Sha256Digest::from_raw(digests.finalize().into())
     }
+}
+
+/// What the text of a package's manifest says of where in a fleet the model may be; `label` is what errors call the text.
+///
+/// # Errors
+/// [`PackageError`] naming the key and the cause.
+pub fn placement_of(label: &str, text: &[u8]) -> Result<PlacementManifest, PackageError> {
+    let placement = parse(label, text)?.placement;
+    let unusable = |problem| PackageError::Unusable { path: label.into(), problem };
+    placement.check().map_err(unusable)?;
+    Ok(placement)
+}
+
+fn parse(label: &str, text: &[u8]) -> Result<RawManifest, PackageError> {
+    let not_text = |_| PackageError::Unusable { path: label.into(), problem: "it is not UTF-8".to_owned() };
+    let text = std::str::from_utf8(text).map_err(not_text)?;
+    Ok(strict_toml::parse(label, text)?)
 }
 
 /// Decides the format from the file list alone.
@@ -201,6 +222,7 @@ fn format_of(files: &[&str], graph: Option<String>) -> Result<Format, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Accelerator;
 
     fn format(files: &[&str]) -> Result<Format, String> {
         format_of(files, None)
@@ -237,6 +259,29 @@ mod tests {
         let package = ModelPackage::open(dir.path()).unwrap();
         let raw = [*Sha256Digest::of(b"b").as_bytes(), *Sha256Digest::of(b"a").as_bytes()].concat();
         assert_eq!(package.digest(), Sha256Digest::of(&raw));
+    }
+
+    #[test]
+    fn where_a_model_may_be_is_read_and_checked() {
+        let placement = |text: &str| placement_of("m", text.as_bytes()).map_err(|error| error.to_string());
+        assert_eq!(placement("name = 'm'"), Ok(PlacementManifest::default()));
+        let all = placement(
+            "[placement]\naccelerator = 'required'\nmin_replicas = 2\nmax_replicas = 8\nmin_domains = 2\n\
+             regions = ['eu-west']\nmemory = '18GiB'\npriority = 5",
+        );
+        let all = all.unwrap();
+        assert_eq!((all.accelerator, all.min_replicas, all.max_replicas), (Accelerator::Required, 2, Some(8)));
+        assert_eq!((all.memory.unwrap().0, all.regions[0].as_str()), (18 << 30, "eu-west"));
+        for (text, expected) in [
+            ("[placement]\nmax_replicas = 0", "`max_replicas` is between 1 and 10000"),
+            ("[placement]\nmin_replicas = 3\nmax_replicas = 2", "`min_replicas` no more than it"),
+            ("[placement]\nmin_domains = 2", "`min_domains` is between 1 and `min_replicas`"),
+            ("[placement]\npriority = 0", "`priority` is between 1 and 1000"),
+            ("[placement]\nregions = ['the moon']", "`the moon` is not a region name"),
+        ] {
+            let error = placement(text).unwrap_err();
+            assert!(error.contains(expected), "{text}: {error}");
+        }
     }
 
     #[test]
