@@ -1,0 +1,130 @@
+//! The input as dense tables: ids become positions, and devices that placement cannot tell apart become one group.
+//!
+//! Devices of one class, price and region at one place are a **group**: they cost every request the same, so phases weigh
+//! groups and only then pick a device by what is free on it. `build.rs` checks the input and makes the tables.
+
+use crate::input::{DeviceKind, Input, ModelSpec, Options, PopState};
+
+mod build;
+mod error;
+
+pub use error::InputError;
+
+/// The tables of one solve.
+pub(crate) struct Problem<'a> {
+    pub input: &'a Input,
+    pub groups: Vec<Group>,
+    pub devices: Vec<Device>,
+    /// The first device of each PoP, and the number of devices at the end.
+    pub pop_devices: Vec<u32>,
+    /// By model, in the order of keys.
+    pub models: Vec<Model<'a>>,
+    /// Round trips, `place * groups.len() + group`.
+    pub network_ms: Vec<f64>,
+}
+
+/// Devices that cost every request the same.
+pub(crate) struct Group {
+    pub place: u32,
+    pub class: u32,
+    pub kind: DeviceKind,
+    pub region: u32,
+    pub price_per_gib: f64,
+    pub devices: Vec<u32>,
+}
+
+/// One device of a PoP that may hold models.
+pub(crate) struct Device {
+    pub pop: u32,
+    /// Position in the PoP's list.
+    pub index: u16,
+    pub group: u32,
+    pub domain: u32,
+    pub memory_bytes: u64,
+    pub state: PopState,
+}
+
+/// A model against the groups.
+pub(crate) struct Model<'a> {
+    pub spec: &'a ModelSpec,
+    /// By class; `None` where it cannot or may not run.
+    pub runs: Vec<Option<Run>>,
+    /// Milliseconds a request takes in a group, network apart, times the model's value; infinite where it may not be.
+    pub compute_cost: Vec<f64>,
+    /// The places that ask for it, in the order of places.
+    pub demand: Vec<Point>,
+    /// Replicas that there are to be at least, given its demand.
+    pub replicas_min: u32,
+    /// Failure domains that there are to be at least, given its demand.
+    pub domains_min: u32,
+    pub replicas_max: u32,
+}
+
+/// How a model runs on a class of devices.
+#[derive(Clone, Copy)]
+pub(crate) struct Run {
+    pub bytes: u64,
+    /// How long a request occupies the device under load.
+    pub busy_us: f64,
+}
+
+/// Demand of one place.
+#[derive(Clone, Copy, PartialEq)]
+pub(crate) struct Point {
+    pub place: u32,
+    pub requests_per_s: f64,
+}
+
+const GIB: f64 = (1u64 << 30) as f64;
+
+impl Problem<'_> {
+    pub fn options(&self) -> &Options {
+        &self.input.options
+    }
+
+    /// Microseconds of each second that may be planned on a device.
+    pub fn capacity_us(&self) -> f64 {
+        self.options().utilisation_max * 1e6
+    }
+
+    /// The round trips of one place, by group.
+    pub fn network_row(&self, place: u32) -> &[f64] {
+        let width = self.groups.len();
+        &self.network_ms[place as usize * width..][..width]
+    }
+
+    /// What one request of a model from a place costs in a group.
+    pub fn request_cost(&self, model: &Model<'_>, place: u32, group: u32) -> f64 {
+        model.spec.value * self.network_row(place)[group as usize] + model.compute_cost[group as usize]
+    }
+
+    /// What one request of a model costs that nobody answers.
+    pub fn fallback_cost(&self, model: &Model<'_>) -> f64 {
+        model.spec.value * self.options().fallback_ms
+    }
+
+    /// How a model runs in a group it may be in.
+    pub fn run(&self, model: &Model<'_>, group: u32) -> Option<Run> {
+        if model.compute_cost[group as usize].is_infinite() {
+            return None;
+        }
+        model.runs[self.groups[group as usize].class as usize]
+    }
+
+    /// What holding so many bytes in a group costs.
+    pub fn holding_cost(&self, group: u32, bytes: u64) -> f64 {
+        self.groups[group as usize].price_per_gib * bytes as f64 / GIB
+    }
+
+    /// What loading so many bytes costs.
+    pub fn loading_cost(&self, bytes: u64) -> f64 {
+        self.options().load_price_per_gib * bytes as f64 / GIB
+    }
+
+    /// The device at a position in a PoP's list, if it may hold models.
+    pub fn device_at(&self, pop: u32, index: u16) -> Option<u32> {
+        let first = self.pop_devices[pop as usize];
+        let device = first + u32::from(index);
+        (device < self.pop_devices[pop as usize + 1]).then_some(device)
+    }
+}
