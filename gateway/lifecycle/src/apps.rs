@@ -132,6 +132,13 @@ impl AppControl {
         failures
     }
 
+    /// What serves: the version and manifest of each app that was deployed and is live.
+    pub fn deployed(&self) -> BTreeMap<AppName, (ModelVersion, Sha256Digest)> {
+        let standing = lock(&self.0.standing);
+        let live = standing.record.deployed().filter(|(name, _)| standing.live.contains(*name));
+        live.map(|(name, it)| (name.clone(), (it.version.clone(), it.manifest))).collect()
+    }
+
     /// Whether a manifest of `name` is deployed, so that it is not to be deleted under its app.
     pub fn is_deployed(&self, name: &AppName, manifest: Sha256Digest) -> bool {
         lock(&self.0.standing).record.current(name).is_some_and(|current| current.manifest == manifest)

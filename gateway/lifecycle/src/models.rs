@@ -22,6 +22,7 @@ use std::time::{Duration, Instant};
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Shared};
 use headland_batcher::{Model, ModelTable, NotLoaded, OnDemand, Unavailable};
+use headland_nn_core::Device;
 use headland_package::{ModelName, ModelRef, ModelSelector, ModelVersion, Sha256Digest};
 use headland_registry::store::Store;
 use tokio::sync::Semaphore;
@@ -129,13 +130,21 @@ impl ModelControl {
     /// # Errors
     /// Every [`LifecycleError`].
     pub async fn load(&self, asked: &ModelRef) -> Outcome {
+        self.load_on(asked, None).await
+    }
+
+    /// The same, on a device that somebody else than the package chose. A model that is loaded already stays where it is.
+    ///
+    /// # Errors
+    /// Every [`LifecycleError`].
+    pub async fn load_on(&self, asked: &ModelRef, device: Option<Device>) -> Outcome {
         let stored = self.find(asked).await?.ok_or_else(|| {
             LifecycleError::NotFound(format!(
                 "model `{asked}` is not in the registry; push it with `headland model push`"
             ))
         })?;
         let exact = asked.selector != ModelSelector::Latest;
-        let model = self.load_stored(stored, exact)?.await?;
+        let model = self.load_stored(stored, exact, device)?.await?;
         // Another load may have overtaken this one.
         let meant = if exact { None } else { self.find(asked).await? };
         if meant.is_some_and(|meant| meant.version == model.info().version) {
@@ -174,7 +183,7 @@ impl ModelControl {
     }
 
     /// The load of `stored`: the one under way, or a new one, which runs whether or not anybody waits for it.
-    fn load_stored(&self, stored: Stored, exact: bool) -> Result<Load, Arc<LifecycleError>> {
+    fn load_stored(&self, stored: Stored, exact: bool, device: Option<Device>) -> Result<Load, Arc<LifecycleError>> {
         let key = (stored.name.clone(), stored.version.clone());
         let mut loads = lock(&self.0.loads);
         if let Some(load) = loads.get(&key) {
@@ -194,7 +203,7 @@ impl ModelControl {
             async move {
                 // Even if it panics: the next one who asks then begins anew.
                 let _forgotten_at_the_end = Forget { control: control.clone(), key: key.clone() };
-                let outcome = control.run_load(stored, exact).await.map_err(Arc::new);
+                let outcome = control.run_load(stored, exact, device).await.map_err(Arc::new);
                 control.note(&key, manifest, &outcome);
                 outcome
             }
@@ -259,7 +268,7 @@ impl ModelControl {
             return Err(unavailable(&error));
         }
         let exact = asked.selector != ModelSelector::Latest;
-        let load = self.load_stored(stored, exact).map_err(|error| unavailable(&error))?;
+        let load = self.load_stored(stored, exact, None).map_err(|error| unavailable(&error))?;
         load.await.map_err(|error| unavailable(&error))
     }
 }

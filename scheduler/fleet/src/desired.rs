@@ -15,6 +15,8 @@ use crate::{Document, ModelKey};
 pub struct Desired {
     /// Who.
     pub pop: PopId,
+    /// The store that it was written to; see [`crate::Era`].
+    pub era: u64,
     /// The term of the leader that wrote it.
     pub epoch: u64,
     /// Grows with every change of it.
@@ -23,6 +25,9 @@ pub struct Desired {
     pub models: Vec<DesiredModel>,
     /// The apps it serves, by name.
     pub apps: Vec<DesiredApp>,
+    /// What other names of versions stand for there. A rollout moves `stable` one PoP after the other.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub aliases: BTreeMap<ModelName, BTreeMap<String, ModelVersion>>,
 }
 
 impl Document for Desired {
@@ -39,6 +44,9 @@ pub struct DesiredModel {
     pub manifest: Sha256Digest,
     /// How it is to be held.
     pub keep: Keep,
+    /// The device it is to be loaded on, as the PoP calls it; what its package says, when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device: Option<String>,
     /// Who has its files, the nearest first.
     pub sources: Vec<Source>,
 }
@@ -73,25 +81,41 @@ pub struct Source {
     pub pop: PopId,
     /// Where its peer plane listens, `HOST:PORT`.
     pub address: String,
+    /// Whether it is a control plane, and its certificate says so.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub control: bool,
 }
 
-/// Where the requests of a region go for models that are not held where they arrive.
+/// Routes are stored in so many parts for each region: a part stays small, and a model that moves has one of them written
+/// anew.
+pub const ROUTE_PARTS: u8 = 16;
+
+/// Where the requests of a region go for models that are not held where they arrive: for one in [`ROUTE_PARTS`] of the models.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Routes {
     /// Whose requests.
     pub region: RegionName,
+    /// Which models: those whose [`Routes::part_of`] this is.
+    pub part: u8,
+    /// The store that it was written to; see [`crate::Era`].
+    pub era: u64,
     /// The term of the leader that wrote it.
     pub epoch: u64,
     /// Grows with every change of it.
     pub generation: u64,
     /// By name and version.
     pub models: Vec<RoutedModel>,
-    /// What other names of versions stand for.
-    pub aliases: BTreeMap<ModelName, BTreeMap<String, ModelVersion>>,
 }
 
 impl Document for Routes {
     const WHAT: &'static str = "routes";
+}
+
+impl Routes {
+    /// The part that a model's routes are in.
+    pub fn part_of(name: &ModelName) -> u8 {
+        Sha256Digest::of(name.as_str().as_bytes()).as_bytes()[0] % ROUTE_PARTS
+    }
 }
 
 /// Where the requests for a model go.

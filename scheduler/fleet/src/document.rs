@@ -112,19 +112,26 @@ mod tests {
         let digest = headland_package::Sha256Digest::of(b"m");
         let desired = Desired {
             pop: "fra2".parse().unwrap(),
+            era: 5,
             epoch: 7,
             generation: 9,
             models: vec![DesiredModel {
                 key: crate::ModelKey { name: "digits".parse().unwrap(), version: "1".parse().unwrap() },
                 manifest: digest,
                 keep: Keep::Loaded,
-                sources: vec![Source { pop: "control".parse().unwrap(), address: "10.0.0.1:8082".to_owned() }],
+                device: None,
+                sources: vec![Source {
+                    pop: "control".parse().unwrap(),
+                    address: "10.0.0.1:8082".to_owned(),
+                    control: true,
+                }],
             }],
             apps: Vec::new(),
+            aliases: Default::default(),
         };
         let text = String::from_utf8(desired.encode()).unwrap();
         let expected = format!(
-            r#"{{"format":1,"pop":"fra2","epoch":7,"generation":9,"models":[{{"name":"digits","version":"1","manifest":"{digest}","keep":"loaded","sources":[{{"pop":"control","address":"10.0.0.1:8082"}}]}}],"apps":[]}}"#
+            r#"{{"format":1,"pop":"fra2","era":5,"epoch":7,"generation":9,"models":[{{"name":"digits","version":"1","manifest":"{digest}","keep":"loaded","sources":[{{"pop":"control","address":"10.0.0.1:8082","control":true}}]}}],"apps":[]}}"#
         );
         assert_eq!(text, expected);
         assert_eq!(Desired::decode(text.as_bytes()).unwrap(), desired);

@@ -22,7 +22,9 @@ pub struct Heartbeat {
     pub listen: String,
     /// What it computes with.
     pub devices: Vec<DeviceReport>,
-    /// The highest term of a leader that it has seen.
+    /// The latest store that it has heard of; see [`crate::Era`].
+    pub era: u64,
+    /// The highest term of a leader that it has seen there.
     pub epoch: u64,
     /// The generation of its desired state that it has taken up; the models' standings tell how far it came.
     pub generation: u64,
@@ -34,6 +36,9 @@ pub struct Heartbeat {
     pub demand: Vec<Demand>,
     /// The time that `demand` covers, in milliseconds.
     pub window_ms: u64,
+    /// Members that gave it files with other bytes than their digest says.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub corrupt_sources: Vec<PopId>,
     /// Whether it only passes requests on and holds files for others, as a control plane does.
     #[serde(default)]
     pub storage_only: bool,

@@ -10,17 +10,19 @@ mod heartbeat;
 mod place;
 mod record;
 
-pub use desired::{Candidate, Desired, DesiredApp, DesiredModel, Keep, RoutedModel, Routes, Source};
+pub use desired::{Candidate, Desired, DesiredApp, DesiredModel, Keep, ROUTE_PARTS, RoutedModel, Routes, Source};
 pub use document::{Document, DocumentError, FORMAT};
 pub use heartbeat::{AppReport, Cost, Demand, DeviceReport, Heartbeat, ModelReport, ModelStanding};
 pub use place::{Location, LocationError, Place};
-pub use record::{Aliases, AppRecord, Intent, ModelKey, ModelRecord, Needs, PopRecord};
+pub use record::{Aliases, AppRecord, Era, Intent, ModelKey, ModelRecord, Needs, PopRecord};
 
 /// How often a PoP says how it is.
 pub const HEARTBEAT_EVERY_MS: u64 = 2_000;
 
 /// Kinds of keys in the control store.
 pub mod kind {
+    /// When the store was made, as a [`crate::Era`]: `["era"]`.
+    pub const FLEET: &str = "fleet";
     /// A [`crate::ModelRecord`] for each version: `[name, version]`.
     pub const MODEL: &str = "model";
     /// The [`crate::Aliases`] of a model: `[name]`.
@@ -31,23 +33,16 @@ pub mod kind {
     pub const POP: &str = "pop";
     /// A PoP's [`crate::Desired`] state: `[pop]`.
     pub const DESIRED: &str = "desired";
-    /// A region's [`crate::Routes`]: `[region]`.
+    /// A part of a region's [`crate::Routes`]: `[region, part]`.
     pub const ROUTES: &str = "routes";
     /// What a rollout has come to: `[model]`.
     pub const ROLLOUT: &str = "rollout";
 }
 
-/// Subjects on the bus.
+/// Kinds of subjects on the bus.
 pub mod subject {
-    use headland_package::PopId;
-
-    /// Every heartbeat.
-    pub const HEARTBEATS: &str = "headland.heartbeat.*";
-    /// Asks the control plane for a rotated certificate.
-    pub const CERTIFICATE: &str = "headland.certificate";
-
-    /// Where `pop` says how it is. A name may hold dots, and a subject's parts may not: they become `=`, which no name has.
-    pub fn heartbeat(pop: &PopId) -> String {
-        format!("headland.heartbeat.{}", pop.as_str().replace('.', "="))
-    }
+    /// A [`crate::Heartbeat`]: `[pop]`.
+    pub const HEARTBEAT: &str = "heartbeat";
+    /// Asks the control plane for a rotated certificate: `[member]`.
+    pub const CERTIFICATE: &str = "certificate";
 }

@@ -94,6 +94,18 @@ impl Document for AppRecord {
     const WHAT: &'static str = "app record";
 }
 
+/// How old the store is, in milliseconds since 1970: one that was lost and made anew has a later era, and counts its epochs from
+/// the beginning. What was written in an earlier era never counts again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Era {
+    /// When it began.
+    pub began_unix_ms: u64,
+}
+
+impl Document for Era {
+    const WHAT: &'static str = "store's era";
+}
+
 /// What an operator wants of a PoP.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -22,12 +22,17 @@ pub const ROOM_WAIT_MAX: Duration = Duration::from_secs(30);
 pub const WARM_UP_MAX: Duration = Duration::from_secs(30);
 
 impl ModelControl {
-    pub(super) async fn run_load(&self, stored: Stored, exact: bool) -> Result<Arc<Model>, LifecycleError> {
+    pub(super) async fn run_load(
+        &self,
+        stored: Stored,
+        exact: bool,
+        device: Option<Device>,
+    ) -> Result<Arc<Model>, LifecycleError> {
         let parts = &self.0.parts;
         let Ok(_permit) = self.0.running.acquire().await else { return Err(LifecycleError::Busy(0)) };
         let started = Instant::now();
         let policy = parts.policy.borrow().clone().ok_or(LifecycleError::NoPolicy)?;
-        let (stored, plan) = self.verify(stored, policy.clone()).await?;
+        let (stored, plan) = self.verify(stored, policy.clone(), device).await?;
         let verified = Instant::now();
         self.check_place(&plan)?;
         let reservation = self.make_room(&stored, plan.get().device, plan.get().memory_bytes()).await?;
@@ -58,11 +63,16 @@ impl ModelControl {
         Ok(loaded)
     }
 
-    async fn verify(&self, stored: Stored, policy: Arc<Policy>) -> Result<(Stored, Verified<Plan>), LifecycleError> {
+    async fn verify(
+        &self,
+        stored: Stored,
+        policy: Arc<Policy>,
+        device: Option<Device>,
+    ) -> Result<(Stored, Verified<Plan>), LifecycleError> {
         let store = self.0.parts.store.clone();
         blocking(move || {
             let files = open::open(&store, &stored, &policy)?;
-            let plan = files.try_map(|files| Plan::of(files, &ServeOptions::default()));
+            let plan = files.try_map(|files| Plan::of(files, &ServeOptions { device, ..ServeOptions::default() }));
             let plan = plan.map_err(|error| LifecycleError::Broken(chain(&error)))?;
             Ok((stored, plan))
         })

@@ -1,0 +1,171 @@
+//! What the leader has written, and writing what it wants: with its epoch, by compare-and-swap, only what has changed.
+
+use std::collections::BTreeMap;
+
+use headland_control_store::{ControlStore, Entry, Key, KeyError, Prefix, Revision, StoreError};
+use headland_fleet::{Desired, Document, Era, Routes, kind};
+use headland_package::{PopId, RegionName};
+
+use crate::wanted::{RouteParts, Term};
+
+/// What was written, as far as this leader knows.
+#[derive(Debug, Default)]
+pub struct Written {
+    /// What is wanted of each PoP.
+    pub desired: BTreeMap<PopId, Desired>,
+    /// Where the requests of each region go.
+    pub routes: RouteParts,
+    revisions: BTreeMap<Key, Revision>,
+}
+
+/// Why a leader cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub enum LeadError {
+    /// A later leader has written.
+    #[error("a leader of epoch {theirs} has written {key}, and this one is of epoch {ours}")]
+    Deposed {
+        /// What was written.
+        key: Key,
+        /// Our epoch.
+        ours: u64,
+        /// Theirs.
+        theirs: u64,
+    },
+    /// The store did not do as it was told.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A name that cannot be a key.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+}
+
+/// Something that is written with an epoch.
+trait Fenced: Document + Send + Sync {
+    fn term(&self) -> Term;
+}
+
+impl Fenced for Desired {
+    fn term(&self) -> Term {
+        Term { era: self.era, epoch: self.epoch }
+    }
+}
+
+impl Fenced for Routes {
+    fn term(&self) -> Term {
+        Term { era: self.era, epoch: self.epoch }
+    }
+}
+
+/// The store's era; one without is new, and gets one that is later than any before.
+///
+/// # Errors
+/// [`LeadError::Store`].
+pub async fn era(store: &dyn ControlStore, heard: u64, now_unix_ms: u64) -> Result<u64, LeadError> {
+    let key = Key::new(kind::FLEET, ["era"])?;
+    if let Some(entry) = store.get(&key).await? {
+        match Era::decode(&entry.value) {
+            Ok(era) if era.began_unix_ms >= heard => return Ok(era.began_unix_ms),
+            Ok(_) | Err(_) => store.delete(&key, Some(entry.revision)).await?,
+        }
+    }
+    let era = Era { began_unix_ms: now_unix_ms.max(heard.saturating_add(1)) };
+    store.create(&key, era.encode().into()).await?;
+    tracing::info!(era = era.began_unix_ms, "the control store is new");
+    Ok(era.began_unix_ms)
+}
+
+impl Written {
+    /// Reads what earlier leaders have written.
+    ///
+    /// # Errors
+    /// [`LeadError::Store`].
+    pub async fn read(store: &dyn ControlStore) -> Result<Self, LeadError> {
+        let mut written = Written::default();
+        for entry in store.list(&Prefix::kind(kind::DESIRED)?).await? {
+            written.revisions.insert(entry.key.clone(), entry.revision);
+            match Desired::decode(&entry.value) {
+                Ok(desired) => drop(written.desired.insert(desired.pop.clone(), desired)),
+                Err(error) => unreadable(&entry, &error),
+            }
+        }
+        for entry in store.list(&Prefix::kind(kind::ROUTES)?).await? {
+            written.revisions.insert(entry.key.clone(), entry.revision);
+            match Routes::decode(&entry.value) {
+                Ok(routes) => drop(written.routes.insert((routes.region.clone(), routes.part), routes)),
+                Err(error) => unreadable(&entry, &error),
+            }
+        }
+        Ok(written)
+    }
+
+    /// Writes what of `desired` and `routes` is not what was written; how many records that were.
+    ///
+    /// # Errors
+    /// [`LeadError`]; what was written until then stays and is known.
+    pub async fn write(
+        &mut self,
+        store: &dyn ControlStore,
+        desired: BTreeMap<PopId, Desired>,
+        routes: RouteParts,
+    ) -> Result<usize, LeadError> {
+        let mut count = 0;
+        // Routes first: who is asked no more may let go.
+        for (at, routes) in routes {
+            if self.routes.get(&at) != Some(&routes) {
+                self.put(store, route_key(&at.0, at.1)?, &routes).await?;
+                self.routes.insert(at, routes);
+                count += 1;
+            }
+        }
+        for (pop, desired) in desired {
+            if self.desired.get(&pop) != Some(&desired) {
+                self.put(store, Key::new(kind::DESIRED, [pop.as_str()])?, &desired).await?;
+                self.desired.insert(pop, desired);
+                count += 1;
+            }
+        }
+        Ok(count)
+    }
+
+    async fn put<T: Fenced>(&mut self, store: &dyn ControlStore, key: Key, document: &T) -> Result<(), LeadError> {
+        let value: bytes::Bytes = document.encode().into();
+        let written = match self.revisions.get(&key) {
+            Some(seen) => store.update(&key, value.clone(), *seen).await,
+            None => store.create(&key, value.clone()).await,
+        };
+        let revision = match written {
+            Ok(revision) => revision,
+            // Somebody wrote, or our own write was acknowledged too late to be heard of.
+            Err(StoreError::Conflict { .. } | StoreError::Exists { .. } | StoreError::Unknown { .. }) => {
+                self.put_again::<T>(store, &key, value, document.term()).await?
+            }
+            Err(error) => return Err(error.into()),
+        };
+        self.revisions.insert(key, revision);
+        Ok(())
+    }
+
+    /// Writes over what is there, unless a later leader wrote it.
+    async fn put_again<T: Fenced>(
+        &self,
+        store: &dyn ControlStore,
+        key: &Key,
+        value: bytes::Bytes,
+        ours: Term,
+    ) -> Result<Revision, LeadError> {
+        let Some(there) = store.get(key).await? else { return Ok(store.create(key, value).await?) };
+        let theirs = T::decode(&there.value).map_or(Term { era: 0, epoch: 0 }, |document| document.term());
+        if theirs > ours {
+            return Err(LeadError::Deposed { key: key.clone(), ours: ours.epoch, theirs: theirs.epoch });
+        }
+        Ok(store.update(key, value, there.revision).await?)
+    }
+}
+
+fn route_key(region: &RegionName, part: u8) -> Result<Key, KeyError> {
+    Key::new(kind::ROUTES, [region.as_str(), &part.to_string()])
+}
+
+fn unreadable(entry: &Entry, error: &headland_fleet::DocumentError) {
+    tracing::warn!(key = %entry.key, "an earlier leader's record cannot be read, and is written anew: {error}");
+}

@@ -1,0 +1,195 @@
+//! What the fleet looks like from here: the last heartbeat of every PoP, and which of them are still there.
+//!
+//! Kept in memory by every control plane, the leader or not, so that a standby that takes over knows the fleet at once. Pure:
+//! whoever calls says what time it is.
+
+use std::collections::BTreeMap;
+
+use headland_fleet::{HEARTBEAT_EVERY_MS, Heartbeat};
+use headland_package::PopId;
+
+use crate::demand::DemandBook;
+
+/// A PoP that was silent for so long gets no new models.
+pub const LATE_AFTER_MS: u64 = 5 * HEARTBEAT_EVERY_MS / 2;
+/// A PoP that was silent for so long is gone, and what it held is placed elsewhere.
+pub const LOST_AFTER_MS: u64 = 5 * HEARTBEAT_EVERY_MS;
+/// A PoP that was silent for so long is forgotten.
+pub const FORGOTTEN_AFTER_MS: u64 = 24 * 3600 * 1000;
+/// The most PoPs of a fleet.
+pub const POPS_MAX: usize = 20_000;
+
+/// The fleet as heard.
+#[derive(Debug, Default)]
+pub struct FleetView {
+    pops: BTreeMap<PopId, PopView>,
+    demand: DemandBook,
+}
+
+/// A PoP as heard.
+#[derive(Debug)]
+pub struct PopView {
+    /// What it said last.
+    pub heartbeat: Heartbeat,
+    /// When it said so.
+    pub heard_ms: u64,
+    /// Another of the same name, and when it was heard.
+    pub rival: Option<Rival>,
+}
+
+/// A second PoP of a name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rival {
+    /// Its incarnation.
+    pub incarnation: u64,
+    /// Where its peer plane listens.
+    pub address: String,
+    /// When it was heard.
+    pub heard_ms: u64,
+}
+
+/// Whether a PoP is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Liveness {
+    /// It speaks.
+    Live,
+    /// It has been silent for a while.
+    Late,
+    /// It has been silent for too long.
+    Lost,
+}
+
+/// What a heartbeat told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Heard {
+    /// A PoP that was not known, or that was lost, is there.
+    Joined,
+    /// A known PoP started again.
+    Restarted,
+    /// How a known PoP is.
+    Again,
+    /// An old one, which changes nothing.
+    Stale,
+    /// One of a second PoP that goes by the name of a live one. It is not listened to.
+    Rival(Rival),
+    /// There are as many PoPs as there may be.
+    TooMany,
+}
+
+impl FleetView {
+    /// Takes in a heartbeat.
+    pub fn hear(&mut self, heartbeat: Heartbeat, now_ms: u64) -> Heard {
+        let full = self.pops.len() >= POPS_MAX;
+        let heard = match self.pops.get_mut(&heartbeat.pop) {
+            None if full => return Heard::TooMany,
+            None => Heard::Joined,
+            Some(known) => match known.judge(&heartbeat, now_ms) {
+                Heard::Stale => return Heard::Stale,
+                Heard::Rival(rival) => {
+                    known.rival = Some(rival.clone());
+                    return Heard::Rival(rival);
+                }
+                heard => heard,
+            },
+        };
+        self.demand.note(&heartbeat, now_ms);
+        self.pops.insert(heartbeat.pop.clone(), PopView { heartbeat, heard_ms: now_ms, rival: None });
+        heard
+    }
+
+    /// Forgets those that were silent for [`FORGOTTEN_AFTER_MS`].
+    pub fn forget_old(&mut self, now_ms: u64) {
+        self.pops.retain(|_, pop| now_ms.saturating_sub(pop.heard_ms) < FORGOTTEN_AFTER_MS);
+        self.demand.forget_old(now_ms);
+    }
+
+    /// Every PoP, by name.
+    pub fn pops(&self) -> impl Iterator<Item = (&PopId, &PopView)> {
+        self.pops.iter()
+    }
+
+    /// One PoP.
+    pub fn pop(&self, id: &PopId) -> Option<&PopView> {
+        self.pops.get(id)
+    }
+
+    /// The latest era that any PoP has heard of.
+    pub fn era(&self) -> u64 {
+        self.pops.values().map(|pop| pop.heartbeat.era).max().unwrap_or(0)
+    }
+
+    /// What is asked for, and where.
+    pub fn demand(&self) -> &DemandBook {
+        &self.demand
+    }
+}
+
+impl PopView {
+    /// Whether it is there.
+    pub fn liveness(&self, now_ms: u64) -> Liveness {
+        match now_ms.saturating_sub(self.heard_ms) {
+            silent if silent >= LOST_AFTER_MS => Liveness::Lost,
+            silent if silent >= LATE_AFTER_MS => Liveness::Late,
+            _ => Liveness::Live,
+        }
+    }
+
+    fn judge(&self, new: &Heartbeat, now_ms: u64) -> Heard {
+        let old = &self.heartbeat;
+        if new.incarnation == old.incarnation {
+            return match (new.sequence > old.sequence, self.liveness(now_ms)) {
+                (false, _) => Heard::Stale,
+                (true, Liveness::Lost) => Heard::Joined,
+                (true, _) => Heard::Again,
+            };
+        }
+        // Two cannot listen at one address: it is the same machine, started again.
+        if new.address == old.address || self.liveness(now_ms) != Liveness::Live {
+            return Heard::Restarted;
+        }
+        Heard::Rival(Rival { incarnation: new.incarnation, address: new.address.clone(), heard_ms: now_ms })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::heartbeat;
+
+    fn said(pop: &str, incarnation: u64, sequence: u64, address: &str) -> Heartbeat {
+        Heartbeat { incarnation, sequence, address: address.to_owned(), ..heartbeat(pop, "eu") }
+    }
+
+    #[test]
+    fn a_pop_that_falls_silent_is_late_and_then_lost_and_may_come_back() {
+        let mut view = FleetView::default();
+        assert_eq!(view.hear(said("a", 1, 1, "a:1"), 0), Heard::Joined);
+        assert_eq!(view.hear(said("a", 1, 2, "a:1"), 2_000), Heard::Again);
+        assert_eq!(view.hear(said("a", 1, 2, "a:1"), 2_001), Heard::Stale);
+        let pop = "a".parse().unwrap();
+        let liveness = |view: &FleetView, now| view.pop(&pop).unwrap().liveness(now);
+        assert_eq!(
+            [6_999, 7_000, 12_000].map(|now| liveness(&view, now)),
+            [Liveness::Live, Liveness::Late, Liveness::Lost]
+        );
+        assert_eq!(view.hear(said("a", 1, 3, "a:1"), 20_000), Heard::Joined);
+        assert_eq!(liveness(&view, 20_000), Liveness::Live);
+        view.forget_old(20_000 + FORGOTTEN_AFTER_MS);
+        assert!(view.pop(&pop).is_none());
+    }
+
+    #[test]
+    fn a_second_pop_of_one_name_is_told_from_a_restart() {
+        let mut view = FleetView::default();
+        let pop: PopId = "a".parse().unwrap();
+        view.hear(said("a", 1, 9, "a:1"), 0);
+        assert_eq!(view.hear(said("a", 2, 1, "a:1"), 500), Heard::Restarted, "it listens where the first did");
+        let rival = Rival { incarnation: 3, address: "b:1".to_owned(), heard_ms: 1_000 };
+        assert_eq!(view.hear(said("a", 3, 1, "b:1"), 1_000), Heard::Rival(rival.clone()));
+        assert_eq!(view.pop(&pop).unwrap().heartbeat.incarnation, 2);
+        assert_eq!(view.pop(&pop).unwrap().rival, Some(rival));
+        assert_eq!(view.hear(said("a", 3, 9, "b:1"), 9_000), Heard::Restarted, "the first is silent, so it moved");
+        assert_eq!(view.pop(&pop).unwrap().rival, None);
+    }
+}

@@ -1,0 +1,137 @@
+use super::*;
+use crate::backoff::Backoff;
+use crate::input::{Current, Settings, input};
+use crate::testing::{add, books, heartbeat, intend, key, record};
+use crate::view::LOST_AFTER_MS;
+use headland_fleet::{Heartbeat, ModelReport};
+
+/// A fleet to ask, at one moment.
+struct Fleet {
+    view: FleetView,
+    books: Books,
+    now_ms: u64,
+    said: u64,
+}
+
+impl Fleet {
+    fn new(pops: &[(&str, &str)], books: Books) -> Self {
+        let mut fleet = Fleet { view: FleetView::default(), books, now_ms: 0, said: 0 };
+        for (pop, region) in pops {
+            fleet.says(pop, region, &[]);
+        }
+        fleet
+    }
+
+    /// What `pop` says of models.
+    fn says(&mut self, pop: &str, region: &str, models: &[(&str, ModelStanding)]) {
+        let report =
+            |(name, standing): &(&str, ModelStanding)| ModelReport { key: key(name), standing: standing.clone() };
+        self.said += 1;
+        let sequence = self.said;
+        let models = models.iter().map(report).collect();
+        self.view.hear(Heartbeat { sequence, models, ..heartbeat(pop, region) }, self.now_ms);
+    }
+
+    fn scene<T>(&self, look: impl FnOnce(&Scene<'_>) -> T) -> T {
+        let current: Current =
+            meant(&self.books).into_iter().map(|(name, version)| (name, BTreeSet::from([version]))).collect();
+        let input = input(&self.view, &self.books, &Backoff::default(), &current, &Settings::default(), self.now_ms);
+        let (plan, _) = headland_placement::solve(&input, None).unwrap();
+        look(&Scene::new(&self.view, &self.books, &input, &plan, self.now_ms))
+    }
+
+    /// Who is to hold `m`, and how.
+    fn holders(&self) -> Vec<(String, Keep)> {
+        let holdings = self.scene(|scene| scene.holdings());
+        let held = holdings.iter().filter_map(|(pop, held)| Some((pop.to_string(), *held.get(&key("m"))?)));
+        held.collect()
+    }
+
+    fn candidates(&self, region: &str) -> Vec<(String, f64)> {
+        let routes = self.scene(|scene| scene.routes(&BTreeMap::new(), Term { era: 1, epoch: 1 }));
+        let at = (region.parse().unwrap(), Routes::part_of(&key("m").name));
+        let routed = routes.get(&at).and_then(|routes| routes.models.first());
+        let candidates = routed.map_or(&[][..], |routed| &routed.candidates);
+        candidates.iter().map(|candidate| (candidate.source.pop.to_string(), candidate.share)).collect()
+    }
+}
+
+fn ready() -> ModelStanding {
+    ModelStanding::Ready { device: "cpu".to_owned(), memory_bytes: 1 << 30, cost: None }
+}
+
+#[test]
+fn what_is_planned_is_held_and_stays_where_it_is() {
+    let mut fleet = Fleet::new(&[("a", "eu"), ("b", "us")], books(&[("m", "1")]));
+    let holders = fleet.holders();
+    let [(pop, Keep::Loaded)] = holders.as_slice() else { panic!("it is to be loaded: {holders:?}") };
+    let other = if pop == "a" { "b" } else { "a" };
+    fleet.says(other, if other == "a" { "eu" } else { "us" }, &[("m", ready())]);
+    assert_eq!(fleet.holders(), [(other.to_owned(), Keep::Loaded)], "it is there already, so nothing moves");
+}
+
+#[test]
+fn a_pop_that_drains_keeps_a_model_until_it_answers_elsewhere() {
+    let mut fleet = Fleet::new(&[("a", "eu"), ("b", "eu")], books(&[("m", "1")]));
+    fleet.says("a", "eu", &[("m", ready())]);
+    intend(&mut fleet.books, "a", Intent::Draining);
+    let both = [("a".to_owned(), Keep::Loaded), ("b".to_owned(), Keep::Loaded)];
+    assert_eq!(fleet.holders(), both);
+    assert_eq!(fleet.candidates("eu"), [("a".to_owned(), 1.0)], "only it answers yet");
+    fleet.now_ms = 1;
+    fleet.says("b", "eu", &[("m", ready())]);
+    assert_eq!(fleet.holders(), [("b".to_owned(), Keep::Loaded)]);
+}
+
+#[test]
+fn a_lost_pop_holds_nothing_and_is_asked_nothing() {
+    let mut fleet = Fleet::new(&[("a", "eu"), ("b", "eu")], books(&[("m", "1")]));
+    fleet.says("a", "eu", &[("m", ready())]);
+    fleet.now_ms = LOST_AFTER_MS;
+    fleet.says("b", "eu", &[("m", ModelStanding::Loading)]);
+    assert_eq!(fleet.holders(), [("b".to_owned(), Keep::Loaded)]);
+    assert_eq!(fleet.candidates("eu"), [("b".to_owned(), 1.0)], "it will answer when it is loaded");
+}
+
+#[test]
+fn the_files_of_a_model_that_nobody_asks_for_wait_in_one_place() {
+    let mut books = Books::default();
+    let mut idle = record("m", "1");
+    idle.needs.min_replicas = 0;
+    idle.needs.regions = vec!["us".parse().unwrap()];
+    add(&mut books, &idle);
+    let mut fleet = Fleet::new(&[("a", "eu"), ("b", "us"), ("c", "us")], books);
+    assert_eq!(fleet.holders(), [("b".to_owned(), Keep::Stored)], "of equals the first, where it may be");
+    fleet.now_ms = 1;
+    fleet.says("c", "us", &[("m", ModelStanding::Stored)]);
+    assert_eq!(fleet.holders(), [("c".to_owned(), Keep::Stored)], "they lie there already");
+    assert_eq!(fleet.candidates("eu"), [("c".to_owned(), 1.0)], "the first request has it loaded there");
+}
+
+#[test]
+fn what_says_the_same_is_not_written_again_but_by_another_leader() {
+    let mut fleet = Fleet::new(&[("a", "eu"), ("b", "us")], books(&[("m", "1"), ("n", "1")]));
+    fleet.says("a", "eu", &[("m", ready())]);
+    let term = Term { era: 1, epoch: 3 };
+    let (desired, routes) =
+        fleet.scene(|scene| (scene.desired(&BTreeMap::new(), term), scene.routes(&BTreeMap::new(), term)));
+    assert!(desired.values().all(|it| (it.epoch, it.generation) == (3, 1)));
+    let again = fleet.scene(|scene| (scene.desired(&desired, term), scene.routes(&routes, term)));
+    assert_eq!(again, (desired.clone(), routes.clone()));
+    let next = fleet.scene(|scene| scene.desired(&desired, Term { epoch: 4, ..term }));
+    assert!(next.values().all(|it| (it.epoch, it.generation) == (4, 2)), "its word is behind the new leader's fence");
+}
+
+#[test]
+fn members_that_have_the_files_are_named_the_nearest_first_and_controls_last() {
+    let mut fleet = Fleet::new(&[("far", "us"), ("near", "eu")], books(&[("m", "1")]));
+    fleet.says("far", "us", &[("m", ready())]);
+    fleet.says("near", "eu", &[("m", ModelStanding::Stored)]);
+    let control = Heartbeat { storage_only: true, ..heartbeat("control", "eu") };
+    fleet.view.hear(control, 0);
+    fleet.view.hear(heartbeat("new", "eu"), 0);
+    let sources = fleet.scene(|scene| scene.sources(&"new".parse().unwrap(), Some(&key("m"))));
+    let names: Vec<(String, bool)> = sources.into_iter().map(|it| (it.pop.to_string(), it.control)).collect();
+    let expected = [("near", false), ("far", false), ("control", true)].map(|(pop, control)| (pop.to_owned(), control));
+    assert_eq!(names, expected);
+}
