@@ -18,7 +18,8 @@ pub trait Bus: Send + Sync {
     /// Sends. That it was sent does not say that anybody listens.
     fn publish<'a>(&'a self, subject: &'a Subject, payload: Bytes) -> BusFuture<'a, ()>;
 
-    /// Listens, over reconnects too. Messages are lost to a listener that is too slow. It listens once this returns.
+    /// Listens, over reconnects too. Messages are lost to a listener that is too slow. Within a process it
+    /// listens once this returns, over a network soon after.
     fn subscribe(&self, subjects: Subjects) -> BusFuture<'_, BoxStream<'static, Message>>;
 
     /// Asks, and waits for the first answer.
