@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Installs what the tests need (the Wasm target, the ONNX Runtime library, the example model, Python clients, skopeo) and
-# runs them all. REQUIRE_*: a part that is missing fails its tests instead of skipping them.
+# Installs what the tests need (the Wasm target, the ONNX Runtime library, the example model, Python clients, skopeo,
+# nats-server) and runs them all. REQUIRE_*: a part that is missing fails its tests instead of skipping them.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/python.sh
 export HEADLAND_CACHE=${HEADLAND_CACHE:-$PWD/.cache}
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$PWD/target}
-export REQUIRE_ONNXRUNTIME=1 REQUIRE_MODELS=1 REQUIRE_GUESTS=1 REQUIRE_E2E=1
+export REQUIRE_ONNXRUNTIME=1 REQUIRE_MODELS=1 REQUIRE_GUESTS=1 REQUIRE_NATS=1 REQUIRE_E2E=1
 step() { printf '\n\033[1m== %s\033[0m\n' "$*"; }
 
 step "fetch models and libraries"
@@ -22,12 +22,13 @@ if [ "$(cat "$venv/.requirements" 2>/dev/null)" != "$wanted" ]; then
     echo "$wanted" > "$venv/.requirements"
 fi
 
-# A registry client that others push and pull with.
-if ! command -v skopeo >/dev/null; then
-    step "skopeo"
+# skopeo is a registry client that others push and pull with, nats-server what a fleet's control plane stands on.
+for tool in skopeo nats-server; do
+    command -v "$tool" >/dev/null && continue
+    step "$tool"
     as_root=$([ "$(id -u)" = 0 ] || echo sudo)
-    $as_root apt-get install --yes --quiet skopeo || { $as_root apt-get update --quiet && $as_root apt-get install --yes --quiet skopeo; }
-fi
+    $as_root apt-get install --yes --quiet "$tool" || { $as_root apt-get update --quiet && $as_root apt-get install --yes --quiet "$tool"; }
+done
 
 step "example guests"
 guest-examples/build.sh

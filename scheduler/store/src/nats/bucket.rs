@@ -97,7 +97,7 @@ impl Bucket {
                     self.name, found.max_age
                 ),
                 remedy: format!(
-                    "configure the same everywhere; to change it, stop every `headland control`, then `nats stream rm {}`",
+                    "configure the same everywhere; to change it, stop every `headland control`, then `nats stream edit {} --max-age`",
                     self.stream
                 ),
             });
