@@ -115,7 +115,7 @@ fn handing_over(criterion: &mut Criterion) {
         name: "echo".parse().expect("a name"),
         version: "1".parse().expect("a version"),
         digest: Sha256Digest::of(b"echo"),
-        backend: "none",
+        backend: "none".into(),
     };
     let model = Model::start(info, vec![Box::new(Echo(signature()))], None, ModelOptions::default()).expect("a model");
     criterion.bench_function("through the queue to an executor that does nothing, and back", |bencher| {

@@ -118,7 +118,7 @@ impl FolderLoader<'_> {
         tracing::info!(
             model = %name,
             version = %loaded.info().version,
-            backend = loaded.info().backend,
+            backend = &*loaded.info().backend,
             device = %loaded.device(),
             memory_bytes = loaded.memory_bytes(),
             took_ms = started.elapsed().as_millis(),

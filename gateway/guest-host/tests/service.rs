@@ -277,7 +277,7 @@ async fn a_guest_of_0_3_runs_the_models_it_may_use() {
         name: "double".parse().unwrap(),
         version: "1".parse().unwrap(),
         digest: Sha256Digest::of(b"double"),
-        backend: "test",
+        backend: "test".into(),
     };
     let executor = Double(Signature { inputs: vec![spec("x")], outputs: vec![spec("y")] });
     let model = Model::start(info, vec![Box::new(executor)], None, ModelOptions::default()).unwrap();

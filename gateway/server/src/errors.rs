@@ -87,6 +87,8 @@ reasons! {
     ModelLoading: SERVICE_UNAVAILABLE, "model-loading", "The model is being loaded", Some(5);
     /// The model or the gateway is going away.
     ShuttingDown: SERVICE_UNAVAILABLE, "shutting-down", "The gateway is shutting down", Some(5);
+    /// The model runs elsewhere, and nobody who has it answers.
+    ModelUnreachable: SERVICE_UNAVAILABLE, "model-unreachable", "The model cannot be reached", Some(5);
     /// The request's time ran out.
     DeadlineExceeded: GATEWAY_TIMEOUT, "deadline-exceeded", "The deadline passed", None;
     /// Our fault.
@@ -152,7 +154,11 @@ impl From<NnError> for ApiError {
             }
             NnError::DeadlineExceeded { .. } => Reason::DeadlineExceeded,
             NnError::ShuttingDown { .. } => Reason::ShuttingDown,
-            // A loaded model meets none of these but `Runtime`; all three may name files and devices of this machine.
+            NnError::Unreachable { why, .. } => {
+                let error_of = ApiError::new(Reason::ModelUnreachable, error.to_string());
+                return ApiError { cause: Some(why.clone()), ..error_of };
+            }
+            // All three may name files and devices of this machine.
             NnError::DeviceUnavailable(cause) | NnError::BadModel(cause) | NnError::Runtime(cause) => {
                 let message = "the model failed on this request; the gateway's log has the cause";
                 return ApiError::internal(message, cause.clone());

@@ -27,7 +27,7 @@ use serde_json::json;
 
 use crate::errors::{ApiError, Reason};
 use crate::gateway::Gateway;
-use crate::observe::Served;
+use crate::observe::{Served, trace_of};
 use crate::{body, cached, lookup, offload, truncation};
 
 pub(crate) use metadata::{ModelTensors, tensors};
@@ -67,7 +67,7 @@ async fn ready(State(gateway): State<Arc<Gateway>>) -> Response {
 }
 
 async fn models(State(gateway): State<Arc<Gateway>>) -> Response {
-    let mut names: Vec<_> = gateway.models().all().iter().map(|model| model.info().name.clone()).collect();
+    let mut names: Vec<_> = gateway.models().listed().iter().map(|model| model.info().name.clone()).collect();
     names.dedup();
     Json(json!({ "models": names })).into_response()
 }
@@ -89,6 +89,7 @@ async fn infer(
 ) -> Result<Response, ApiError> {
     let arrived = Instant::now();
     let json_bytes = json_length(request.headers())?;
+    let trace = trace_of(request.headers());
     let infer_max = gateway.limits().infer_max;
     // Held to the end, for tensors that are read out of it rather than views of it are in its share of the budget too.
     let held = body::read(&gateway, request).await?;
@@ -100,9 +101,9 @@ async fn infer(
     let binary = response::binary_flags(&model, &outputs, binary_outputs)?;
     let wanted = model.select(outputs.iter().map(|output| output.name.as_str()))?;
     let deadline = arrived + timeout.map_or(infer_max, |timeout| timeout.min(infer_max));
-    let answer = model
-        .infer(Call { inputs: inputs.into(), wanted, deadline: Some(deadline), priority, caller: Caller::native() })
-        .await?;
+    let (inputs, caller) = (inputs.into(), Caller::native());
+    let call = Call { inputs, wanted, deadline: Some(deadline), priority, caller, trace };
+    let answer = model.infer(call).await?;
     let served = Served::Model(model.info().name.to_arc());
     let truncated = answer.text.as_ref().and_then(|usage| truncation::header(usage, texts.unwrap_or(0)));
     let json_bytes = response::json_bytes_estimate(&answer.outputs, &binary);

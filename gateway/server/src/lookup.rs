@@ -41,5 +41,5 @@ fn reference(name: &str, version: Option<&str>) -> Result<ModelRef, IdError> {
 }
 
 fn listed(gateway: &Gateway) -> Vec<String> {
-    gateway.models().all().iter().map(|model| model.info().to_string()).collect()
+    gateway.models().listed().iter().map(|model| model.info().to_string()).collect()
 }

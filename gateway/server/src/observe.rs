@@ -15,8 +15,9 @@ use axum::extract::State;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
+use headland_batcher::Trace;
 use http::header::ALLOW;
-use http::{HeaderName, Request};
+use http::{HeaderMap, HeaderName, HeaderValue, Request};
 
 use crate::errors::{ApiError, Shape, render};
 use crate::metrics::{Metrics, RouteKind};
@@ -41,6 +42,12 @@ pub(crate) enum Served {
     Model(Arc<str>),
     /// An app.
     App(Arc<str>),
+}
+
+/// By what a request that passed [`watch`] is found again, wherever it goes from here.
+pub(crate) fn trace_of(headers: &HeaderMap) -> Trace {
+    let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok()).map(Arc::from);
+    Trace { request_id: text(REQUEST_ID), parent: text(trace::TRACEPARENT) }
 }
 
 /// The layer, for a router.

@@ -57,7 +57,7 @@ impl ModelObject {
 
 /// Each model once, whatever versions of it are loaded.
 async fn list(State(gateway): State<Arc<Gateway>>) -> Json<ModelList> {
-    let mut data: Vec<_> = gateway.models().all().iter().map(|model| ModelObject::new(&gateway, model)).collect();
+    let mut data: Vec<_> = gateway.models().listed().iter().map(|model| ModelObject::new(&gateway, model)).collect();
     data.dedup_by(|a, b| a.id == b.id);
     Json(ModelList { object: "list", data })
 }

@@ -66,7 +66,7 @@ fn model(
         name: name.parse().unwrap(),
         version: version.parse().unwrap(),
         digest: Sha256Digest::of(reference.as_bytes()),
-        backend: "fake",
+        backend: "fake".into(),
     };
     let executor = Box::new(FakeExecutor { signature, script });
     let options = ModelOptions { queue_max, ..ModelOptions::default() };

@@ -1,7 +1,7 @@
 //! The host functions of the four `wasi:nn` interfaces, one per function of the WIT.
 
 use bytes::Bytes;
-use headland_batcher::{Call, Caller, Model};
+use headland_batcher::{Call, Model, Trace};
 use headland_nn_core::{MAX_RANK, NamedTensor, NnError};
 use headland_package::ModelRef;
 use wasmtime::component::{ComponentType, Lift, Linker, Resource, ResourceType};
@@ -189,7 +189,13 @@ impl WasiNnCtxView<'_> {
         for (name, tensor) in inputs {
             tensors.push((name, self.take_tensor(tensor)?));
         }
-        let outputs = match run(&model, tensors, self.ctx.deadline, self.ctx.grants.caller.clone()).await {
+        let call = Call {
+            deadline: self.ctx.deadline,
+            caller: self.ctx.grants.caller.clone(),
+            trace: Trace { request_id: Some(self.ctx.request_id.clone()), parent: None },
+            ..Call::default()
+        };
+        let outputs = match run(&model, tensors, call).await {
             Ok(outputs) => outputs,
             Err(RunError::Tensor(error)) => return Ok(Err(error)),
             Err(RunError::Model(error)) => return Ok(Err(self.told(&model, error))),
@@ -214,13 +220,18 @@ impl WasiNnCtxView<'_> {
     /// What the guest is told of a failure: everything about its own request, nothing about the host's insides. Those go
     /// to the log.
     fn told(&self, model: &Model, error: NnError) -> GuestError {
-        if matches!(error, NnError::Runtime(_) | NnError::BadModel(_) | NnError::DeviceUnavailable(_)) {
+        let inside = match &error {
+            NnError::Runtime(cause) | NnError::BadModel(cause) | NnError::DeviceUnavailable(cause) => Some(cause),
+            NnError::Unreachable { why, .. } => Some(why),
+            _ => None,
+        };
+        if let Some(cause) = inside {
             tracing::error!(
                 target: "guest",
                 app = %self.ctx.grants.app,
                 request_id = &*self.ctx.request_id,
                 model = %model.info().name,
-                %error,
+                cause = &**cause,
                 "the model failed"
             );
         }
@@ -268,8 +279,7 @@ enum RunError {
 async fn run(
     model: &Model,
     tensors: Vec<(String, GuestTensor)>,
-    deadline: Option<std::time::Instant>,
-    caller: Caller,
+    call: Call,
 ) -> Result<Vec<(String, GuestTensor)>, RunError> {
     let mut inputs = Vec::with_capacity(tensors.len());
     for (name, tensor) in tensors {
@@ -277,7 +287,7 @@ async fn run(
         let tensor = to_tensor(&name, tensor, expected).map_err(RunError::Tensor)?;
         inputs.push(NamedTensor::new(name, tensor));
     }
-    let call = Call { inputs: inputs.into(), deadline, caller, ..Call::default() };
+    let call = Call { inputs: inputs.into(), ..call };
     let outputs = model.infer(call).await.map_err(RunError::Model)?.outputs;
     let outputs = outputs.into_iter().map(|output| Ok((output.name.to_string(), to_guest_tensor(output)?)));
     outputs.collect::<Result<_, _>>().map_err(RunError::Tensor)

@@ -120,6 +120,7 @@ impl From<NnError> for GuestError {
             NnError::DeadlineExceeded { .. } => ErrorCode::Timeout,
             NnError::Overloaded { .. }
             | NnError::ShuttingDown { .. }
+            | NnError::Unreachable { .. }
             | NnError::DeviceUnavailable(_)
             | NnError::BadModel(_)
             | NnError::Runtime(_) => ErrorCode::RuntimeError,

@@ -1,14 +1,14 @@
 //! What goes into a model and what comes out.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use headland_nn_core::{NamedTensor, OutputSelection};
-use headland_text::Encoded;
 
 use crate::flows::Caller;
 
 /// A request to a model.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Call {
     /// What it is to work on.
     pub inputs: Inputs,
@@ -21,6 +21,17 @@ pub struct Call {
     pub caller: Caller,
     /// Lower runs first among the requests of one caller.
     pub priority: u8,
+    /// What it is part of.
+    pub trace: Trace,
+}
+
+/// By what a request is found again in the logs of every machine it passes.
+#[derive(Clone, Debug, Default)]
+pub struct Trace {
+    /// The request's id, as the gateway's answer carries it.
+    pub request_id: Option<Arc<str>>,
+    /// The W3C `traceparent` of this hop.
+    pub parent: Option<Arc<str>>,
 }
 
 /// The input of a request.
@@ -28,8 +39,8 @@ pub struct Call {
 pub enum Inputs {
     /// The graph's inputs, or one tensor named `text` in their place.
     Tensors(Vec<NamedTensor>),
-    /// Texts that were tokenised already.
-    Encoded(Encoded),
+    /// The token ids of texts, bare or with the special tokens around them, for a model that takes text.
+    Tokens(Vec<Vec<u32>>),
 }
 
 impl Default for Inputs {
@@ -41,12 +52,6 @@ impl Default for Inputs {
 impl From<Vec<NamedTensor>> for Inputs {
     fn from(tensors: Vec<NamedTensor>) -> Self {
         Inputs::Tensors(tensors)
-    }
-}
-
-impl From<Encoded> for Inputs {
-    fn from(encoded: Encoded) -> Self {
-        Inputs::Encoded(encoded)
     }
 }
 

@@ -1,4 +1,5 @@
-//! The model table: every loaded model, its bounded queue, its batching policy and the threads that own it.
+//! The model table: every loaded model, its bounded queue, its batching policy and the threads that own it; and the models
+//! that run elsewhere, which look the same from here ([`Distant`]).
 //!
 //! Stands between the gateway and the backends. The gateway looks a model up in the [`ModelTable`] and awaits
 //! [`Model::infer`]; the request waits in the model's queue until [`policy::decide`] puts it into a batch; an executor
@@ -19,11 +20,11 @@ mod table;
 mod worker;
 
 pub use admission::QUEUE_DELAY_MAX;
-pub use call::{Answer, Cached, Call, Inputs, TextUsage, Timing};
+pub use call::{Answer, Cached, Call, Inputs, TextUsage, Timing, Trace};
 pub use flows::{Caller, DEFAULT_WEIGHT};
 pub use model::{
     BatchOptions, DEFAULT_CELLS_MAX_CPU, DEFAULT_CELLS_MAX_GPU, DEFAULT_DELAY_MAX, DEFAULT_QUEUE_MAX, DEFAULT_ROWS_MAX,
-    Model, ModelInfo, ModelOptions, REQUEST_ROWS_MAX,
+    Described, Distant, Model, ModelInfo, ModelOptions, REQUEST_ROWS_MAX, Routed,
 };
 pub use on_demand::{NotLoaded, OnDemand, Unavailable};
 pub use queue::INLINE_RUN_MAX;

@@ -1,18 +1,21 @@
-//! One loaded model as its callers see it: a signature, and an `infer` to await.
+//! One model as its callers see it: a signature, and an `infer` to await. It is loaded here or runs elsewhere; callers cannot
+//! tell, but by time.
 
 mod division;
+mod elsewhere;
+mod here;
 mod options;
 mod run;
 mod tokenising;
 
-use std::convert::Infallible;
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError, mpsc};
-use std::thread::JoinHandle;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 pub use division::REQUEST_ROWS_MAX;
+pub use elsewhere::{Described, Distant, Routed};
 use headland_nn_core::{Device, Executor, NnError, OutputSelection, Signature};
 use headland_package::{ModelName, ModelVersion, Sha256Digest};
 use headland_text::TextEncoder;
@@ -21,12 +24,11 @@ pub use options::{
     ModelOptions,
 };
 
-use crate::call::{Answer, Cached, Call, Timing};
+use crate::call::{Answer, Call};
 use crate::policy::Policy;
-use crate::queue::Queue;
-use crate::responses::{self, Responses};
 use crate::stats::ModelStats;
-use crate::worker::Shared;
+use elsewhere::Elsewhere;
+use here::Here;
 
 /// Who a model is.
 #[derive(Clone, Debug)]
@@ -37,8 +39,8 @@ pub struct ModelInfo {
     pub version: ModelVersion,
     /// Digest of its package.
     pub digest: Sha256Digest,
-    /// Short name of the backend that runs it.
-    pub backend: &'static str,
+    /// Short name of the backend that runs it, here or elsewhere.
+    pub backend: Cow<'static, str>,
 }
 
 /// As people write it: `name:version`.
@@ -48,28 +50,23 @@ impl fmt::Display for ModelInfo {
     }
 }
 
-/// A loaded model: a queue in front of the threads that own its executors.
+/// A model: here, a queue in front of the threads that own its executors; elsewhere, the way there.
 ///
 /// Dropping it closes the queue; waiting requests are still answered.
 pub struct Model {
     info: ModelInfo,
-    label: Arc<str>,
-    signature: Signature,
-    device: Device,
-    memory_bytes: u64,
-    text: Option<Arc<TextEncoder>>,
-    queue_max: usize,
     started: Instant,
     /// Milliseconds from `started` to when it was last looked up.
     last_asked_ms: AtomicU64,
-    shared: Arc<Shared>,
-    /// Why requests run alone, where they do.
-    single: Option<String>,
-    executor: Option<String>,
-    responses: Option<Responses>,
-    threads: Mutex<Vec<JoinHandle<()>>>,
-    /// Disconnected once every thread has ended.
-    ended: Mutex<mpsc::Receiver<Infallible>>,
+    place: Place,
+    /// Who else runs it, for what is too much for this gateway.
+    spill: RwLock<Option<Arc<dyn Distant>>>,
+}
+
+/// Where it runs.
+enum Place {
+    Here(Box<Here>),
+    Elsewhere(Box<Elsewhere>),
 }
 
 impl Model {
@@ -83,43 +80,13 @@ impl Model {
         text: Option<TextEncoder>,
         options: ModelOptions,
     ) -> Result<Self, NnError> {
-        let Some(first) = executors.first() else { return Err(NnError::bad_model("a model needs an executor")) };
-        let (signature, device) = (first.signature().clone(), first.device());
-        let memory_bytes = executors.iter().map(|executor| executor.memory_bytes()).sum();
-        let (policy, layout, single) = match options.batching.resolve(&**first)? {
-            Ok((policy, layout)) => (policy, Some(layout), None),
-            Err(why) => (Policy::single(), None, Some(why)),
-        };
-        let executor: Vec<String> = first.describe().into_iter().chain(options.remark).collect();
-        let executor = (!executor.is_empty()).then(|| executor.join("; "));
-        let label = info.name.to_arc();
-        let queue = Queue::new(options.queue_max, policy, executors.len());
-        let shared = Arc::new(Shared::new(label.clone(), queue, layout, executors));
-        let (alive, ended) = mpsc::channel();
-        let model = Model {
-            info,
-            label,
-            signature,
-            device,
-            memory_bytes,
-            text: text.map(Arc::new),
-            queue_max: options.queue_max,
-            started: Instant::now(),
-            last_asked_ms: AtomicU64::new(0),
-            shared,
-            single,
-            executor,
-            responses: (options.cache_bytes_max > 0).then(|| Responses::new(options.cache_bytes_max)),
-            threads: Mutex::default(),
-            ended: Mutex::new(ended),
-        };
-        for slot in 0..model.shared.executors() {
-            let thread = model.shared.spawn(slot, (alive.clone(), options.held.clone())).map_err(|error| {
-                NnError::runtime(format!("cannot start a thread for model `{}`: {error}", model.label))
-            })?;
-            model.threads.lock().unwrap_or_else(PoisonError::into_inner).push(thread);
-        }
-        Ok(model)
+        let here = Here::start(info.name.to_arc(), executors, text, options)?;
+        Ok(Model::at(info, Place::Here(Box::new(here))))
+    }
+
+    fn at(info: ModelInfo, place: Place) -> Self {
+        let (started, last_asked_ms) = (Instant::now(), AtomicU64::new(0));
+        Model { info, started, last_asked_ms, place, spill: RwLock::default() }
     }
 
     /// Who the model is.
@@ -129,27 +96,51 @@ impl Model {
 
     /// What its graph takes and gives.
     pub fn signature(&self) -> &Signature {
-        &self.signature
+        match &self.place {
+            Place::Here(here) => &here.signature,
+            Place::Elsewhere(elsewhere) => &elsewhere.described.signature,
+        }
     }
 
-    /// Where it runs.
+    /// What it runs on, of the machine it runs on.
     pub fn device(&self) -> Device {
-        self.device
+        match &self.place {
+            Place::Here(here) => here.device,
+            Place::Elsewhere(elsewhere) => elsewhere.described.device,
+        }
     }
 
-    /// Device memory it takes while idle, in bytes.
+    /// Memory of this machine's device it takes while idle, in bytes.
     pub fn memory_bytes(&self) -> u64 {
-        self.memory_bytes
+        self.here().map_or(0, |here| here.memory_bytes)
     }
 
-    /// Its tokenizer, if it takes text.
-    pub fn text(&self) -> Option<&TextEncoder> {
-        self.text.as_deref()
+    /// The most tokens of one text that reach it, if it takes text.
+    pub fn tokens_max(&self) -> Option<usize> {
+        match &self.place {
+            Place::Here(here) => here.text.as_ref().map(|text| text.max_sequence_length()),
+            Place::Elsewhere(elsewhere) => elsewhere.described.tokens_max,
+        }
     }
 
-    /// What it has done so far.
+    /// What it has done so far, for this gateway.
     pub fn stats(&self) -> &ModelStats {
-        &self.shared.stats
+        match &self.place {
+            Place::Here(here) => &here.shared.stats,
+            Place::Elsewhere(elsewhere) => &elsewhere.stats,
+        }
+    }
+
+    /// Whether it is loaded here.
+    pub fn is_here(&self) -> bool {
+        self.here().is_some()
+    }
+
+    fn here(&self) -> Option<&Here> {
+        match &self.place {
+            Place::Here(here) => Some(here),
+            Place::Elsewhere(_) => None,
+        }
     }
 
     /// Notes that somebody asked for it.
@@ -163,9 +154,9 @@ impl Model {
         self.started.elapsed().saturating_sub(Duration::from_millis(self.last_asked_ms.load(Relaxed)))
     }
 
-    /// Requests waiting right now.
+    /// Requests waiting here right now.
     pub fn pending(&self) -> usize {
-        self.shared.queue.len()
+        self.here().map_or(0, |here| here.shared.queue.len())
     }
 
     /// The selection of the outputs called `names`; all of them when there are none.
@@ -174,46 +165,70 @@ impl Model {
     /// [`NnError::InvalidInput`] naming the outputs there are.
     pub fn select<'a>(&self, names: impl IntoIterator<Item = &'a str>) -> Result<OutputSelection, NnError> {
         let wanted: Vec<usize> =
-            names.into_iter().map(|name| self.signature.output_index(name)).collect::<Result<_, _>>()?;
+            names.into_iter().map(|name| self.signature().output_index(name)).collect::<Result<_, _>>()?;
         Ok(if wanted.is_empty() { OutputSelection::All } else { OutputSelection::Only(wanted) })
     }
 
-    /// How requests are put together; `None` with the reason in [`Self::runs_alone`].
+    /// How requests are put together here; `None` with the reason in [`Self::runs_alone`].
     pub fn policy(&self) -> Option<&Policy> {
-        self.runs_alone().is_none().then(|| self.shared.queue.policy())
+        let here = self.here()?;
+        here.runs_alone().is_none().then(|| here.shared.queue.policy())
     }
 
-    /// Why every request runs alone, where that is so.
+    /// Why no requests share a run here, where that is so.
     pub fn runs_alone(&self) -> Option<&str> {
-        self.single.as_deref().or_else(|| self.shared.gave_up())
+        match &self.place {
+            Place::Here(here) => here.runs_alone(),
+            Place::Elsewhere(_) => Some("it runs elsewhere, and is batched there"),
+        }
     }
 
-    /// Number of executors.
+    /// Number of executors here.
     pub fn executors(&self) -> usize {
-        self.shared.executors()
+        self.here().map_or(0, |here| here.shared.executors())
     }
 
     /// How the backend runs it, for people, where that was a choice.
     pub fn described(&self) -> Option<&str> {
-        self.executor.as_deref()
+        self.here().and_then(|here| here.executor.as_deref())
     }
 
-    /// Whether it remembers answers.
+    /// Whether answers are remembered here.
     pub fn remembers(&self) -> bool {
-        self.responses.is_some()
+        self.here().is_some_and(|here| here.responses.is_some())
     }
 
     /// Runs one request: tokenises text if there is some, checks the tensors, waits its turn, answers.
     ///
-    /// Dropping the future takes the request out of the queue, if it has not started.
+    /// Dropping the future takes the request out of the queue, if it has not started. What is too much for this gateway goes
+    /// where the model runs besides, if it does.
     ///
     /// # Errors
-    /// Every [`NnError`] but `DeviceUnavailable` and `BadModel`.
+    /// Every [`NnError`] but `DeviceUnavailable` and `BadModel`, if the model is here; elsewhere, these too.
     pub async fn infer(&self, call: Call) -> Result<Answer, NnError> {
-        let arrived = Instant::now();
-        let stats = &self.shared.stats;
+        let spill = self.spill.read().unwrap_or_else(PoisonError::into_inner).clone();
+        self.counted(call, spill).await
+    }
+
+    /// The same, without passing it on: for requests that were passed on to here.
+    ///
+    /// # Errors
+    /// As [`Self::infer`], and [`NnError::Unreachable`] for a model that is not here.
+    pub async fn infer_here(&self, call: Call) -> Result<Answer, NnError> {
+        match self.is_here() {
+            true => self.counted(call, None).await,
+            false => Err(NnError::unreachable(self.info.name.as_str(), "it is not loaded here")),
+        }
+    }
+
+    async fn counted(&self, call: Call, spill: Option<Arc<dyn Distant>>) -> Result<Answer, NnError> {
+        let stats = self.stats();
         let canceled = CountCanceled(Some(stats));
-        let result = self.answer(call, arrived).await;
+        let result = match (&self.place, spill) {
+            (Place::Elsewhere(elsewhere), _) => elsewhere.distant.infer(call).await,
+            (Place::Here(here), None) => here.answer(call, Instant::now()).await,
+            (Place::Here(here), Some(spill)) => here.answer_or_spill(call, &*spill).await,
+        };
         canceled.disarm();
         match &result {
             Ok(answer) => stats.succeeded(&answer.timing),
@@ -222,48 +237,26 @@ impl Model {
         result
     }
 
-    /// Out of the cache, or by running the model.
-    async fn answer(&self, call: Call, arrived: Instant) -> Result<Answer, NnError> {
-        let Some(responses) = &self.responses else { return self.run(call, arrived).await };
-        let Some(key) = responses::key(&call.inputs, &call.wanted) else { return self.run(call, arrived).await };
-        let known = responses.get(&key);
-        self.shared.stats.cached(known.is_some());
-        if let Some(known) = known {
-            let timing = Timing { total: arrived.elapsed(), ..Timing::default() };
-            return Ok(Answer { outputs: known.outputs, text: known.text, timing, cache: Some(Cached::Hit) });
-        }
-        let answer = self.run(call, arrived).await?;
-        responses.put(key, &answer.outputs, answer.text.as_ref());
-        Ok(Answer { cache: Some(Cached::Miss), ..answer })
+    /// Says who takes what is too much for this gateway, if anybody does.
+    pub(crate) fn spill_to(&self, routed: Option<&Routed>) {
+        let distant = routed.and_then(|routed| match &routed.model().place {
+            Place::Elsewhere(elsewhere) => Some(elsewhere.distant.clone()),
+            Place::Here(_) => None,
+        });
+        *self.spill.write().unwrap_or_else(PoisonError::into_inner) = distant;
     }
 
     /// Refuses new requests. Those that wait are still answered.
     pub fn close(&self) {
-        self.shared.queue.close();
+        if let Some(here) = self.here() {
+            here.close();
+        }
     }
 
     /// Closes and waits, for at most `max`, until every waiting request is answered and the executors are dropped: whether
     /// it came to that. Blocks.
     pub fn drain(&self, max: Duration) -> bool {
-        self.close();
-        let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner).recv_timeout(max);
-        if ended == Err(mpsc::RecvTimeoutError::Timeout) {
-            return false;
-        }
-        // Joining them waits for nothing any more: it tells how they ended.
-        let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
-        for thread in threads {
-            if thread.join().is_err() {
-                tracing::error!(model = &*self.label, "an executor thread ended by panic");
-            }
-        }
-        true
-    }
-}
-
-impl Drop for Model {
-    fn drop(&mut self) {
-        self.close();
+        self.here().is_none_or(|here| here.drain(max))
     }
 }
 

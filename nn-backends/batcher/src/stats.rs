@@ -40,7 +40,10 @@ impl Failure {
             NnError::Overloaded { .. } | NnError::DeadlineExceeded { .. } | NnError::ShuttingDown { .. } => {
                 Failure::Rejected
             }
-            NnError::Runtime(_) | NnError::BadModel(_) | NnError::DeviceUnavailable(_) => Failure::Backend,
+            NnError::Runtime(_)
+            | NnError::BadModel(_)
+            | NnError::DeviceUnavailable(_)
+            | NnError::Unreachable { .. } => Failure::Backend,
             NnError::InvalidInput(_) | NnError::TooLarge(_) => Failure::Other,
         }
     }

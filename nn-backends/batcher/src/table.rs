@@ -1,13 +1,13 @@
-//! Every loaded model by name and version: where native endpoints and guests look theirs up.
+//! Every model by name and version, loaded here or routed elsewhere: where native endpoints and guests look theirs up.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use headland_package::{ModelName, ModelRef, ModelSelector, ModelVersion};
 use headland_trust::Verified;
 
 use crate::on_demand::{OnDemand, Unavailable};
-use crate::{Model, NotLoaded};
+use crate::{Model, NotLoaded, Routed};
 
 type Versions = BTreeMap<ModelVersion, Verified<Arc<Model>>>;
 /// What the aliases of a model stand for, such as `stable` for `2.1`.
@@ -16,7 +16,9 @@ pub type Aliases = BTreeMap<String, ModelVersion>;
 /// The alias that a bare name means, where a model has it.
 pub const STABLE: &str = "stable";
 
-/// The loaded models. Shared by everything that asks for inference. Only what was [`Verified`] gets in.
+/// The models there are to ask. Shared by everything that asks for inference.
+///
+/// Loaded here is only what was [`Verified`]. What runs elsewhere is [`Routed`]: a version that is both is asked here.
 #[derive(Default)]
 pub struct ModelTable {
     entries: RwLock<Entries>,
@@ -27,6 +29,60 @@ pub struct ModelTable {
 struct Entries {
     models: BTreeMap<ModelName, Versions>,
     aliases: BTreeMap<ModelName, Aliases>,
+    routed: BTreeMap<ModelName, BTreeMap<ModelVersion, Routed>>,
+    /// The fleet's aliases, which go before this gateway's own.
+    routed_aliases: BTreeMap<ModelName, Aliases>,
+}
+
+impl Entries {
+    /// The version that an alias of `name` stands for.
+    fn alias(&self, name: &ModelName, alias: &str) -> Option<&ModelVersion> {
+        [&self.routed_aliases, &self.aliases].into_iter().find_map(|aliases| aliases.get(name)?.get(alias))
+    }
+
+    /// The model of exactly this version: the one that is here, if both are.
+    fn version(&self, name: &ModelName, version: &ModelVersion) -> Option<&Arc<Model>> {
+        let here = self.models.get(name).and_then(|versions| versions.get(version)).map(Verified::get);
+        here.or_else(|| Some(self.routed.get(name)?.get(version)?.model()))
+    }
+
+    /// All versions of a model, here or elsewhere.
+    fn versions(&self, name: &ModelName) -> BTreeMap<&ModelVersion, &Arc<Model>> {
+        let routed = self.routed.get(name).into_iter().flatten().map(|(version, routed)| (version, routed.model()));
+        let here = self.models.get(name).into_iter().flatten().map(|(version, model)| (version, model.get()));
+        routed.chain(here).collect()
+    }
+
+    /// What `asked` names.
+    fn find(&self, asked: &ModelRef) -> Option<&Arc<Model>> {
+        let name = &asked.name;
+        match &asked.selector {
+            ModelSelector::Latest => match self.alias(name, STABLE) {
+                Some(stable) => self.version(name, stable),
+                None => self.versions(name).into_values().next_back(),
+            },
+            ModelSelector::Version(version) => {
+                self.version(name, version).or_else(|| self.version(name, self.alias(name, version.as_str())?))
+            }
+            ModelSelector::Digest(digest) => {
+                let here = self.models.get(name).into_iter().flat_map(BTreeMap::values).map(Verified::get);
+                let routed = self.routed.get(name).into_iter().flat_map(BTreeMap::values).map(Routed::model);
+                here.chain(routed).find(|model| model.info().digest == *digest)
+            }
+        }
+    }
+
+    fn names(&self) -> BTreeSet<&ModelName> {
+        self.models.keys().chain(self.routed.keys()).collect()
+    }
+
+    /// Has a model that is here spill to where it runs besides.
+    fn pair(&self, model: &Arc<Model>) {
+        let info = model.info();
+        let same = |routed: &&Routed| routed.model().info().digest == info.digest;
+        let routed = self.routed.get(&info.name).and_then(|versions| versions.get(&info.version)).filter(same);
+        model.spill_to(routed);
+    }
 }
 
 impl ModelTable {
@@ -40,7 +96,9 @@ impl ModelTable {
     pub fn insert(&self, model: Verified<Arc<Model>>) -> Option<Arc<Model>> {
         let info = model.get().info();
         let (name, version) = (info.name.clone(), info.version.clone());
-        self.write().models.entry(name).or_default().insert(version, model).map(Verified::into_inner)
+        let mut entries = self.write();
+        entries.pair(model.get());
+        entries.models.entry(name).or_default().insert(version, model).map(Verified::into_inner)
     }
 
     /// Takes a model out, if it still is `model`. Who holds it may go on using it; it ends when the last of them lets go.
@@ -67,40 +125,42 @@ impl ModelTable {
         };
     }
 
-    /// Looks a model up among the loaded ones. A bare name means the version that [`STABLE`] stands for, loaded or not; for
-    /// a model without that alias, the highest version that is loaded.
+    /// Says which models run elsewhere, and what the fleet's aliases stand for, all at once.
+    pub fn set_routed(&self, routed: impl IntoIterator<Item = Routed>, aliases: BTreeMap<ModelName, Aliases>) {
+        let mut models = BTreeMap::<_, BTreeMap<_, _>>::new();
+        for routed in routed {
+            let info = routed.model().info().clone();
+            models.entry(info.name).or_default().insert(info.version, routed);
+        }
+        let mut entries = self.write();
+        (entries.routed, entries.routed_aliases) = (models, aliases);
+        for model in entries.models.values().flat_map(BTreeMap::values) {
+            entries.pair(model.get());
+        }
+    }
+
+    /// Looks a model up, here and elsewhere. A bare name means the version that [`STABLE`] stands for, there or not; for a
+    /// model without that alias, the highest version there is.
     ///
     /// # Errors
-    /// [`NotLoaded`], which names what is.
+    /// [`NotLoaded`], which names what there is.
     pub fn get(&self, asked: &ModelRef) -> Result<Arc<Model>, NotLoaded> {
         let entries = self.read();
-        let versions = entries.models.get(&asked.name);
-        let aliases = entries.aliases.get(&asked.name);
-        let found = versions.and_then(|versions| match &asked.selector {
-            ModelSelector::Latest => match aliases.and_then(|aliases| aliases.get(STABLE)) {
-                Some(stable) => versions.get(stable),
-                None => versions.last_key_value().map(|(_, model)| model),
-            },
-            ModelSelector::Version(version) => {
-                versions.get(version).or_else(|| versions.get(aliases?.get(version.as_str())?))
-            }
-            ModelSelector::Digest(digest) => versions.values().find(|model| model.get().info().digest == *digest),
-        });
-        if let Some(found) = found {
-            found.get().touch();
-            return Ok(found.get().clone());
+        if let Some(found) = entries.find(asked) {
+            found.touch();
+            return Ok(found.clone());
         }
-        let listed = |versions: &Versions| -> Vec<String> {
-            versions.values().map(|model| model.get().info().to_string()).collect()
+        let listed = |name: &ModelName| -> Vec<String> {
+            entries.versions(name).into_values().map(|model| model.info().to_string()).collect()
         };
-        let loaded = match versions {
-            Some(versions) => listed(versions),
-            None => entries.models.values().flat_map(listed).collect(),
-        };
+        let mut loaded = listed(&asked.name);
+        if loaded.is_empty() {
+            loaded = entries.names().into_iter().flat_map(listed).collect();
+        }
         Err(NotLoaded { asked: asked.clone(), loaded })
     }
 
-    /// The model of exactly this version, if it is loaded. Looking is no use: it does not count as being asked for.
+    /// The model of exactly this version, if it is loaded here. Looking is no use: it does not count as being asked for.
     pub fn peek(&self, name: &ModelName, version: &ModelVersion) -> Option<Arc<Model>> {
         Some(self.read().models.get(name)?.get(version)?.get().clone())
     }
@@ -120,12 +180,38 @@ impl ModelTable {
         }
     }
 
-    /// Every loaded model, by name and then version.
+    /// Looks up the model of exactly this version here, and has it loaded here if it is not there and somebody can: for
+    /// requests that were passed on to here, and go no further.
+    ///
+    /// # Errors
+    /// [`Unavailable`], with the cause.
+    pub async fn find_here(&self, name: &ModelName, version: &ModelVersion) -> Result<Arc<Model>, Unavailable> {
+        if let Some(here) = self.peek(name, version) {
+            here.touch();
+            return Ok(here);
+        }
+        let selector = ModelSelector::Version(version.clone());
+        let asked = ModelRef { name: name.clone(), selector };
+        let loaded = self.all().iter().map(|model| model.info().to_string()).collect();
+        let not_loaded = NotLoaded { asked: asked.clone(), loaded };
+        match self.on_demand.get() {
+            Some(source) => source.load(asked, not_loaded).await,
+            None => Err(not_loaded.into()),
+        }
+    }
+
+    /// Every model that can be asked, here or elsewhere, by name and then version.
+    pub fn listed(&self) -> Vec<Arc<Model>> {
+        let entries = self.read();
+        entries.names().into_iter().flat_map(|name| entries.versions(name).into_values()).cloned().collect()
+    }
+
+    /// Every model that is loaded here, by name and then version.
     pub fn all(&self) -> Vec<Arc<Model>> {
         self.admitted().into_iter().map(Verified::into_inner).collect()
     }
 
-    /// Every loaded model with why it was let in, by name and then version.
+    /// Every model that is loaded here with why it was let in, by name and then version.
     pub fn admitted(&self) -> Vec<Verified<Arc<Model>>> {
         self.read().models.values().flat_map(BTreeMap::values).cloned().collect()
     }
@@ -141,6 +227,6 @@ impl ModelTable {
 
 impl std::fmt::Debug for ModelTable {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_list().entries(self.all()).finish()
+        f.debug_list().entries(self.listed()).finish()
     }
 }

@@ -41,6 +41,14 @@ pub enum NnError {
         /// Name of the model.
         model: Arc<str>,
     },
+    /// The model runs elsewhere, and nobody who has it answers.
+    #[error("model `{model}` cannot be reached now")]
+    Unreachable {
+        /// Name of the model.
+        model: Arc<str>,
+        /// Who was asked and what came of it, for the log.
+        why: Arc<str>,
+    },
     /// The device that was asked for is not there. Never replaced by another one.
     #[error("{0}")]
     DeviceUnavailable(Arc<str>),
@@ -92,6 +100,11 @@ impl NnError {
     pub fn would_be_late(model: &Arc<str>, wait: Duration) -> Self {
         let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
         NnError::Overloaded { model: model.clone(), reason: Busy::WouldBeLate { wait_ms }, retry_after: wait }
+    }
+
+    /// An [`NnError::Unreachable`].
+    pub fn unreachable(model: impl Into<Arc<str>>, why: impl Into<String>) -> Self {
+        NnError::Unreachable { model: model.into(), why: why.into().into() }
     }
 
     /// An [`NnError::Runtime`].

@@ -112,7 +112,7 @@ impl Plan {
     ) -> Result<Model, BuildError> {
         let text = TextEncoder::open(&self.package.files)?;
         let (Contestant { backend, executors }, loss) = self.load(backends, &digest, text.as_ref())?;
-        let info = ModelInfo { name, version, digest, backend: backend.name() };
+        let info = ModelInfo { name, version, digest, backend: backend.name().into() };
         reservation.correct(executors.iter().map(|executor| executor.memory_bytes()).sum());
         let batching = self.batching(executors.first().map(|executor| &**executor))?;
         let options = ModelOptions {

@@ -52,7 +52,7 @@ impl ModelControl {
         tracing::info!(
             model = %stored.name,
             version = %stored.version,
-            backend = loaded.info().backend,
+            backend = &*loaded.info().backend,
             device = %loaded.device(),
             memory_bytes = loaded.memory_bytes(),
             verify_ms = (verified - started).as_millis(),
@@ -220,7 +220,7 @@ impl ModelControl {
 /// Runs the model once, so that what it does only the first time is done before anybody waits for it. What comes out does
 /// not matter: inputs of ones say nothing to most models.
 async fn warm_up(model: &Model) {
-    let inputs = match model.text() {
+    let inputs = match model.tokens_max() {
         Some(_) => Tensor::from_strings([1], &["a"]).map(|text| vec![NamedTensor::new("text", text)]).ok(),
         None => ones(model.signature()),
     };

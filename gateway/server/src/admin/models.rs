@@ -43,7 +43,7 @@ struct ModelSummary {
 #[derive(Serialize)]
 struct LoadedModel {
     digest: String,
-    backend: &'static str,
+    backend: String,
     device: String,
     memory_bytes: u64,
     pending: usize,
@@ -65,7 +65,7 @@ impl LoadedModel {
     fn of(model: &Model) -> Self {
         LoadedModel {
             digest: model.info().digest.to_string(),
-            backend: model.info().backend,
+            backend: model.info().backend.to_string(),
             device: model.device().to_string(),
             memory_bytes: model.memory_bytes(),
             pending: model.pending(),
@@ -74,7 +74,7 @@ impl LoadedModel {
             runs: model.described().map(str::to_owned),
             batching: BatchingSummary::of(model),
             cache: model.remembers(),
-            tokens_max: model.text().map(headland_text::TextEncoder::max_sequence_length),
+            tokens_max: model.tokens_max(),
             tensors: tensors(model),
         }
     }

@@ -28,7 +28,7 @@ pub(crate) fn server() -> ServerMetadata {
 pub(crate) struct ModelMetadata {
     name: ModelName,
     versions: Vec<ModelVersion>,
-    platform: &'static str,
+    platform: String,
     inputs: Vec<TensorMetadata>,
     outputs: Vec<TensorMetadata>,
 }
@@ -56,13 +56,13 @@ pub(crate) fn model(gateway: &Gateway, model: &Model) -> ModelMetadata {
     let name = model.info().name.clone();
     let versions = gateway
         .models()
-        .all()
+        .listed()
         .iter()
         .map(|other| other.info())
         .filter(|info| info.name == name)
         .map(|info| info.version.clone())
         .collect();
-    ModelMetadata { name, versions, platform: model.info().backend, inputs, outputs }
+    ModelMetadata { name, versions, platform: model.info().backend.to_string(), inputs, outputs }
 }
 
 /// The tensors callers may send and get.
@@ -73,7 +73,7 @@ pub(crate) struct ModelTensors {
 }
 
 pub(crate) fn tensors(model: &Model) -> ModelTensors {
-    let text = model.text().map(|_| TensorMetadata {
+    let text = model.tokens_max().map(|_| TensorMetadata {
         name: TEXT_INPUT.to_owned(),
         datatype: DType::Bytes.name(),
         shape: vec![-1],

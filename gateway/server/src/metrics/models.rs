@@ -167,7 +167,7 @@ fn info(models: &[std::sync::Arc<Model>]) -> Vec<MetricFamily> {
     for model in models {
         let info = model.info();
         let (digest, device) = (info.digest.to_string(), model.device().to_string());
-        gauge.set(&[info.name.as_str(), info.version.as_str(), &digest, info.backend, &device], 1.0);
+        gauge.set(&[info.name.as_str(), info.version.as_str(), &digest, &info.backend, &device], 1.0);
     }
     gauge.families()
 }

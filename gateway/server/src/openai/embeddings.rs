@@ -9,8 +9,8 @@ use axum::response::Response;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use headland_batcher::{Call, Inputs, Model};
-use headland_nn_core::{DType, Dim, NamedTensor, NnError, Tensor, TensorSpec};
-use headland_text::{TEXT_INPUT, TextEncoder};
+use headland_nn_core::{DType, Dim, NamedTensor, Tensor, TensorSpec};
+use headland_text::TEXT_INPUT;
 use http::Request;
 use http::header::{CONTENT_TYPE, HeaderValue};
 use serde::{Serialize, Serializer};
@@ -18,7 +18,7 @@ use serde::{Serialize, Serializer};
 use super::input::{self, EmbeddingsRequest, EncodingFormat, Input};
 use crate::errors::{ApiError, Reason};
 use crate::gateway::Gateway;
-use crate::observe::Served;
+use crate::observe::{Served, trace_of};
 use crate::{body, cached, lookup, offload, truncation};
 
 /// The output that holds one vector per text.
@@ -26,6 +26,7 @@ const EMBEDDING: &str = "sentence_embedding";
 
 pub(super) async fn create(State(gateway): State<Arc<Gateway>>, request: Request<Body>) -> Result<Response, ApiError> {
     let deadline = Instant::now() + gateway.limits().infer_max;
+    let trace = trace_of(request.headers());
     // Held to the end: the texts that are read out of it are in its share of the budget.
     let held = body::read(&gateway, request).await?;
     let bytes = held.clone();
@@ -35,12 +36,12 @@ pub(super) async fn create(State(gateway): State<Arc<Gateway>>, request: Request
     let embedder = Embedder::of(&model).ok_or_else(|| no_embedder(&gateway, &model))?;
     embedder.check_dimensions(dimensions)?;
     let texts = input.len();
-    let inputs = embedder.prepare(input)?;
+    let inputs = inputs_of(input);
     let wanted = model.select([EMBEDDING])?;
-    let call = Call { inputs, wanted, deadline: Some(deadline), ..Call::default() };
+    let call = Call { inputs, wanted, deadline: Some(deadline), trace, ..Call::default() };
     let answer = model.infer(call).await?;
     let (tokens, truncated) = answer.text.as_ref().map_or((0, 0), |usage| (usage.tokens, usage.truncated.len()));
-    let max_sequence_length = embedder.encoder.max_sequence_length();
+    let max_sequence_length = embedder.tokens_max;
     let vectors = vectors(&answer.outputs, texts)?;
     let served = Served::Model(model.info().name.to_arc());
     let bytes = vectors.data().len();
@@ -55,15 +56,15 @@ pub(super) async fn create(State(gateway): State<Arc<Gateway>>, request: Request
 /// A model that can embed: a tokenizer in front, one vector per text behind.
 struct Embedder<'m> {
     model: &'m Model,
-    encoder: &'m TextEncoder,
+    tokens_max: usize,
     output: &'m TensorSpec,
 }
 
 impl<'m> Embedder<'m> {
     fn of(model: &'m Model) -> Option<Self> {
-        let encoder = model.text()?;
+        let tokens_max = model.tokens_max()?;
         let output = model.signature().outputs.iter().find(|spec| spec.name == EMBEDDING)?;
-        (output.dtype == DType::F32 && output.dims.len() == 2).then_some(Embedder { model, encoder, output })
+        (output.dtype == DType::F32 && output.dims.len() == 2).then_some(Embedder { model, tokens_max, output })
     }
 
     /// Cutting vectors short is only sound for models trained for it, and no package says that of itself.
@@ -79,17 +80,17 @@ impl<'m> Embedder<'m> {
             _ => Ok(()),
         }
     }
+}
 
-    fn prepare(&self, input: Input) -> Result<Inputs, NnError> {
-        Ok(match input {
-            Input::Texts(texts) => vec![NamedTensor::new(TEXT_INPUT, texts)].into(),
-            Input::Tokens(lists) => self.encoder.from_token_ids(&lists)?.into(),
-        })
+fn inputs_of(input: Input) -> Inputs {
+    match input {
+        Input::Texts(texts) => vec![NamedTensor::new(TEXT_INPUT, texts)].into(),
+        Input::Tokens(lists) => Inputs::Tokens(lists),
     }
 }
 
 fn no_embedder(gateway: &Gateway, model: &Model) -> ApiError {
-    let all = gateway.models().all();
+    let all = gateway.models().listed();
     let can: Vec<&str> =
         all.iter().filter(|model| Embedder::of(model).is_some()).map(|model| model.info().name.as_str()).collect();
     let can = if can.is_empty() { "no loaded model can".to_owned() } else { format!("these can: {}", can.join(", ")) };

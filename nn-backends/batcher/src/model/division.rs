@@ -3,9 +3,8 @@
 use headland_nn_core::{NamedTensor, NnError, OutputSelection};
 use headland_text::Encoded;
 
-use super::Model;
+use super::here::Here;
 use crate::assemble::Extents;
-use crate::call::Inputs;
 use crate::parts;
 use crate::queue::Work;
 
@@ -20,19 +19,19 @@ pub(super) enum Division {
     Parts { plan: Vec<Vec<usize>>, cells: usize, source: Source, wanted: OutputSelection },
 }
 
-/// What the parts are made of.
+/// The input of a request, its texts tokenised.
 pub(super) enum Source {
     Texts(Encoded),
     Tensors(Vec<NamedTensor>),
 }
 
-impl Model {
+impl Here {
     /// The request as what is put into the queue: whole, or some of its rows at a time.
-    pub(super) fn divide(&self, inputs: Inputs, wanted: OutputSelection) -> Result<Division, NnError> {
+    pub(super) fn divide(&self, inputs: Source, wanted: OutputSelection) -> Result<Division, NnError> {
         let divisible = self.shared.layout.as_ref().filter(|layout| !layout.gives_lengths(&wanted));
         let (policy, executors) = (self.shared.queue.policy(), self.shared.executors());
         match (inputs, divisible) {
-            (Inputs::Encoded(texts), Some(_)) => {
+            (Source::Texts(texts), Some(_)) => {
                 let lengths: Vec<usize> = texts.lengths().collect();
                 let plan = parts::plan(&lengths, policy, executors);
                 if plan.len() == 1 {
@@ -40,8 +39,8 @@ impl Model {
                 }
                 Ok(Division::Parts { cells: texts.tokens(), plan, source: Source::Texts(texts), wanted })
             }
-            (Inputs::Encoded(texts), None) => Ok(Division::Whole(self.work(texts.inputs(&self.signature)?, wanted))),
-            (Inputs::Tensors(inputs), divisible) => {
+            (Source::Texts(texts), None) => Ok(Division::Whole(self.work(texts.inputs(&self.signature)?, wanted))),
+            (Source::Tensors(inputs), divisible) => {
                 let whole = self.work(inputs, wanted);
                 let rows = whole.extents.rows;
                 let fits = rows <= policy.rows_max && whole.cells <= policy.cells_max;

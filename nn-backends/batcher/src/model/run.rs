@@ -8,8 +8,8 @@ use headland_nn_core::{Busy, NamedTensor, NnError, OutputSelection, Tensor};
 use headland_text::{Encoded, TEXT_INPUT, TextEncoder};
 use tokio::sync::oneshot;
 
-use super::Model;
 use super::division::{Division, Source};
+use super::here::Here;
 use super::tokenising::encode;
 use crate::admission::Size;
 use crate::call::{Answer, Call, Inputs, TextUsage, Timing};
@@ -35,24 +35,24 @@ impl Ticket {
     }
 }
 
-impl Model {
+impl Here {
     pub(super) async fn run(&self, call: Call, arrived: Instant) -> Result<Answer, NnError> {
-        let Call { inputs, mut wanted, deadline, caller, priority } = call;
+        let Call { inputs, mut wanted, deadline, caller, priority, trace: _ } = call;
         let inputs = match inputs {
             Inputs::Tensors(tensors) => match self.text_encoder_for(&tensors)? {
-                Some((encoder, text)) => Inputs::Encoded(self.within(deadline, encode(encoder, text, &caller)).await??),
-                None => Inputs::Tensors(tensors),
+                Some((encoder, text)) => Source::Texts(self.within(deadline, encode(encoder, text, &caller)).await??),
+                None => Source::Tensors(tensors),
             },
-            encoded => encoded,
+            Inputs::Tokens(lists) => Source::Texts(self.text_encoder()?.from_token_ids(&lists)?),
         };
         let text = match &inputs {
-            Inputs::Encoded(encoded) => {
+            Source::Texts(encoded) => {
                 if wanted == OutputSelection::All {
                     wanted = OutputSelection::Only(vec![0]);
                 }
                 Some(self.usage(encoded))
             }
-            Inputs::Tensors(tensors) => {
+            Source::Tensors(tensors) => {
                 self.signature.check_inputs(tensors)?;
                 None
             }
@@ -85,6 +85,10 @@ impl Model {
             )));
         }
         Ok(Some((encoder, text.tensor.clone())))
+    }
+
+    fn text_encoder(&self) -> Result<&TextEncoder, NnError> {
+        self.text.as_deref().ok_or_else(|| NnError::invalid("the model has no tokenizer, so it takes tensors alone"))
     }
 
     fn usage(&self, encoded: &Encoded) -> TextUsage {

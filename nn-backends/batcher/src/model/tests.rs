@@ -1,6 +1,6 @@
 //! The model's promises, kept with executors that do what a test tells them to.
 
-use std::sync::mpsc;
+use std::sync::{Mutex, mpsc};
 use std::time::Duration;
 
 use headland_nn_core::{
@@ -11,10 +11,13 @@ use headland_trust::Verified;
 
 use super::tokenising::{INLINE_TEXT_BYTES_MAX, LONG_TEXTS, LONG_TEXTS_AT_ONCE_MAX};
 use super::*;
+use crate::call::Cached;
 use crate::flows::Caller;
 use crate::stats::Failure;
 use crate::worker::FAILED_PAIRS_MAX;
 use crate::{ModelTable, NotLoaded};
+
+mod elsewhere;
 
 /// Longer than any test may take.
 const LONG: Duration = Duration::from_secs(10);
@@ -81,7 +84,7 @@ fn info(version: &str) -> ModelInfo {
         name: "fake".parse().unwrap(),
         version: version.parse().unwrap(),
         digest: Sha256Digest::of(version.as_bytes()),
-        backend: "fake",
+        backend: "fake".into(),
     }
 }
 

@@ -1,0 +1,208 @@
+//! One request to one candidate: sent, answered, and understood. What came of it is counted here, whatever becomes of the
+//! whole.
+
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use headland_batcher::{Answer, Call, Trace};
+use headland_nn_core::{Busy, NnError};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
+use http::{HeaderMap, HeaderName, Request, StatusCode};
+
+use crate::INFER_PATH;
+use crate::choose::{Standing, View};
+use crate::fetch::authority;
+use crate::limits::{ANSWER_BYTES_MAX, STREAMS_MAX};
+use crate::live::Live;
+use crate::peer::{Counters, Peer, RequestFailed, read};
+use crate::wire::{Frames, InferRequest, MEDIA_TYPE, Refused, decode_response};
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+/// Time that who has too much to do is left alone, when it does not say how long.
+const RETRY_AFTER_DEFAULT: Duration = Duration::from_secs(1);
+
+/// A PoP that has a model, and how it has been with it.
+#[derive(Clone)]
+pub(crate) struct Contender {
+    pub peer: Arc<Peer>,
+    pub share: f64,
+    pub live: Arc<Mutex<Live>>,
+}
+
+/// What came of asking a candidate.
+pub(crate) enum Outcome {
+    Answered(Answer),
+    /// The request itself cannot be answered, here or elsewhere.
+    Final(NnError),
+    /// No room: somebody else may have some.
+    Shed(NnError),
+    /// It did not run.
+    Gone(NnError),
+    /// It failed, and may have run.
+    Failed(NnError),
+}
+
+/// Why a candidate is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Why {
+    First,
+    Retry,
+    Hedge,
+}
+
+impl Contender {
+    pub fn live(&self) -> MutexGuard<'_, Live> {
+        self.live.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What is known of it now.
+    pub fn view(&self, now: Instant) -> View {
+        let outstanding = self.peer.outstanding.load(Relaxed);
+        let (live, link) = (self.live(), self.peer.standing());
+        let standing = match link {
+            Standing::Full | Standing::Down => link,
+            link => link.max(live.standing(outstanding, now)),
+        };
+        View { share: self.share, standing, cost: live.cost(outstanding) }
+    }
+
+    /// Asks it, and waits for the answer.
+    pub async fn ask(&self, request: InferRequest, call: &Call, why: Why, model: &Arc<str>) -> Outcome {
+        let counters = &self.peer.counters;
+        Counters::add(&counters.requests);
+        match why {
+            Why::First => {}
+            Why::Retry => Counters::add(&counters.retries),
+            Why::Hedge => Counters::add(&counters.hedges),
+        }
+        let under_way = UnderWay::begin(self);
+        let outcome = match self.exchange(request, &call.trace).await {
+            Ok((status, headers, body)) => self.understand(status, &headers, body, model),
+            Err(failed) => {
+                let error = NnError::unreachable(model.clone(), format!("{}: {failed}", self.peer.pop));
+                if failed.sent { Outcome::Failed(error) } else { Outcome::Gone(error) }
+            }
+        };
+        under_way.end(&outcome);
+        outcome
+    }
+
+    async fn exchange(
+        &self,
+        request: InferRequest,
+        trace: &Trace,
+    ) -> Result<(StatusCode, HeaderMap, Bytes), RequestFailed> {
+        let request = http_request(&self.peer, request, trace)?;
+        let (parts, body) = self.peer.send(request).await?.into_parts();
+        Ok((parts.status, parts.headers, read(body, ANSWER_BYTES_MAX).await?))
+    }
+
+    fn understand(&self, status: StatusCode, headers: &HeaderMap, body: Bytes, model: &Arc<str>) -> Outcome {
+        let pop = &self.peer.pop;
+        if headers.get(CONTENT_TYPE).is_none_or(|given| given != MEDIA_TYPE) {
+            return self.refused_by_gateway(status, headers, &body, model);
+        }
+        match decode_response(body) {
+            Ok(Ok(answer)) => Outcome::Answered(answer),
+            Ok(Err(Refused::NotHere(message))) => {
+                Outcome::Gone(NnError::unreachable(model.clone(), format!("{pop}: {message}")))
+            }
+            Ok(Err(Refused::Failed(error))) => match &error {
+                NnError::InvalidInput(_) | NnError::TooLarge(_) | NnError::DeadlineExceeded { .. } => {
+                    Outcome::Final(error)
+                }
+                NnError::Overloaded { .. } => Outcome::Shed(error),
+                NnError::ShuttingDown { .. } | NnError::Unreachable { .. } => Outcome::Gone(error),
+                NnError::DeviceUnavailable(_) | NnError::BadModel(_) | NnError::Runtime(_) => Outcome::Failed(error),
+            },
+            Err(error) => Outcome::Failed(NnError::runtime(format!("the answer of {pop} cannot be read: {error}"))),
+        }
+    }
+
+    /// An answer that is not the model's: the gateway there refused the request before it reached one.
+    fn refused_by_gateway(&self, status: StatusCode, headers: &HeaderMap, body: &[u8], model: &Arc<str>) -> Outcome {
+        let said: String = String::from_utf8_lossy(body).chars().take(500).collect();
+        let error = || NnError::runtime(format!("{} answered {status}: {said}", self.peer.pop));
+        match status {
+            StatusCode::SERVICE_UNAVAILABLE => {
+                let seconds = headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
+                Outcome::Shed(NnError::Overloaded {
+                    model: model.clone(),
+                    reason: Busy::QueueFull { queue_max: STREAMS_MAX },
+                    retry_after: seconds.map_or(RETRY_AFTER_DEFAULT, Duration::from_secs),
+                })
+            }
+            StatusCode::PAYLOAD_TOO_LARGE => {
+                Outcome::Final(NnError::TooLarge("the request is larger than the PoP that runs the model takes".into()))
+            }
+            _ => Outcome::Failed(error()),
+        }
+    }
+}
+
+fn http_request(peer: &Peer, request: InferRequest, trace: &Trace) -> Result<Request<Frames>, RequestFailed> {
+    let body = request.encode().map_err(|error| RequestFailed::unsent(error.to_string()))?;
+    let mut http = Request::post(format!("https://{}{INFER_PATH}", authority(&peer.pop)))
+        .header(CONTENT_TYPE, MEDIA_TYPE)
+        .header(CONTENT_LENGTH, body.len());
+    for (name, value) in [(REQUEST_ID, &trace.request_id), (TRACEPARENT, &trace.parent)] {
+        if let Some(value) = value {
+            http = http.header(name, &**value);
+        }
+    }
+    http.body(body).map_err(|error| RequestFailed::unsent(error.to_string()))
+}
+
+/// A request under way, until this is dropped.
+struct UnderWay<'c> {
+    contender: &'c Contender,
+    since: Instant,
+    ended: bool,
+}
+
+impl<'c> UnderWay<'c> {
+    fn begin(contender: &'c Contender) -> Self {
+        contender.peer.outstanding.fetch_add(1, Relaxed);
+        UnderWay { contender, since: Instant::now(), ended: false }
+    }
+
+    fn end(mut self, outcome: &Outcome) {
+        self.ended = true;
+        let (now, counters) = (Instant::now(), &self.contender.peer.counters);
+        let mut live = self.contender.live();
+        match outcome {
+            Outcome::Answered(_) => {
+                let took = now - self.since;
+                live.answered(took, now);
+                counters.took(took);
+            }
+            // It understood the request, and was right.
+            Outcome::Final(_) => counters.took(now - self.since),
+            Outcome::Shed(error) => {
+                live.shed(error, now);
+                Counters::add(&counters.shed);
+            }
+            Outcome::Gone(NnError::ShuttingDown { .. }) => {
+                live.failed(now);
+                Counters::add(&counters.shed);
+            }
+            Outcome::Gone(_) | Outcome::Failed(_) => {
+                live.failed(now);
+                Counters::add(&counters.failed);
+            }
+        }
+    }
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.contender.peer.outstanding.fetch_sub(1, Relaxed);
+        if !self.ended {
+            let now = Instant::now();
+            self.contender.live().abandoned(now - self.since, now);
+        }
+    }
+}
