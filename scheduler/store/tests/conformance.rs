@@ -56,6 +56,7 @@ conforms! {
     leases::a_lease_that_ran_out_is_seen_by_nobody,
     elections::one_of_several_candidates_leads_and_goes_on_leading,
     elections::a_leader_that_stops_hands_over_at_once,
+    elections::a_leader_that_is_dropped_hands_over_too,
     elections::a_leader_cut_off_steps_down_before_another_leads,
     buses::messages_come_in_order_to_all_who_listen_and_to_nobody_else,
     buses::a_question_is_answered_by_whoever_listens,

@@ -88,6 +88,36 @@ async fn damage_is_found_when_opening_or_is_in_no_page_in_use() {
 }
 
 #[tokio::test]
+async fn what_was_acknowledged_is_in_the_file_at_once() {
+    let (folder, crashed) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let store = EmbeddedStore::open(folder.path(), TTL).await.unwrap();
+    for part in 0..10 {
+        let revision = store.create(&key(&part.to_string()), Bytes::from(vec![part; 3000])).await.unwrap();
+        if part % 3 == 0 {
+            store.update(&key(&part.to_string()), Bytes::new(), revision).await.unwrap();
+        }
+        // The file of a process that was killed now.
+        fs::copy(folder.path().join(FILE_NAME), crashed.path().join(FILE_NAME)).unwrap();
+        let left = EmbeddedStore::open(crashed.path(), TTL).await.unwrap();
+        assert_eq!(left.list(&Prefix::All).await.unwrap(), store.list(&Prefix::All).await.unwrap());
+    }
+}
+
+#[tokio::test]
+async fn a_store_that_was_never_finished_is_made_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join(FILE_NAME).with_extension("new"), b"half of a file").unwrap();
+    EmbeddedStore::open(folder.path(), TTL).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_folder_that_is_not_there_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let refused = EmbeddedStore::open(&folder.path().join("none"), TTL).await.err().expect("no folder");
+    assert!(matches!(refused, StoreError::Io { .. }) && refused.to_string().contains("none"), "{refused}");
+}
+
+#[tokio::test]
 async fn a_watcher_that_falls_behind_gets_a_snapshot_and_goes_on() {
     let folder = tempfile::tempdir().unwrap();
     let store = EmbeddedStore::open(folder.path(), TTL).await.unwrap();

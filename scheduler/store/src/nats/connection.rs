@@ -15,8 +15,11 @@ use super::tls;
 use crate::backoff::{Backoff, random};
 use crate::error::{Cause, StoreError};
 
-/// How long one attempt may take before the question is put again: a cluster that chooses a new leader answers nothing meanwhile.
-const ATTEMPT_TIMEOUT_MAX: Duration = Duration::from_millis(1500);
+/// How long the first attempt may take before the question is put again, the second twice as long: a cluster that chooses a new
+/// leader answers nothing meanwhile, and over a slow line an answer takes its time.
+pub(super) const ATTEMPT_TIMEOUT: Duration = Duration::from_millis(1500);
+/// Messages kept for a listener that does not read; later ones are lost to it.
+const LISTENER_QUEUE_MAX: usize = 8192;
 /// Between attempts within one call.
 const REPEAT: Backoff = Backoff { first: Duration::from_millis(20), most: Duration::from_millis(400) };
 /// Between attempts to connect; the longest is an option.
@@ -29,8 +32,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 pub(super) struct Connection {
     pub client: Client,
     pub jetstream: jetstream::Context,
-    /// Counts connections made and lost: a change says that what was listened to may have been missed.
-    pub turns: watch::Receiver<u64>,
+    /// Counts lost connections: a change says that what was listened to may have been missed.
+    pub losses: watch::Receiver<u64>,
     /// Which servers, for errors.
     pub server: Arc<str>,
     last_error: Arc<Mutex<Option<String>>>,
@@ -49,18 +52,19 @@ pub(super) enum Failure {
 impl Connection {
     /// Begins to connect and returns; whether a server is there shows with the first call.
     pub async fn start(options: &NatsOptions) -> Result<Self, StoreError> {
-        let (turned, turns) = watch::channel(0);
+        let (lost, losses) = watch::channel(0);
         let last_error = Arc::default();
-        let settings = connect_options(options, turned, Arc::clone(&last_error)).await?;
+        let settings = connect_options(options, lost, Arc::clone(&last_error)).await?;
         let server: Arc<str> = options.servers.to_string().into();
         let connected = settings.connect(options.servers.addresses.clone()).await;
         let client = connected.map_err(|error| StoreError::Misconfigured {
             what: format!("{server} cannot be used: {error}"),
             remedy: "check the address and the credentials".into(),
         })?;
-        let attempt = ATTEMPT_TIMEOUT_MAX.min(options.call_timeout);
-        let jetstream = ContextBuilder::new().timeout(attempt).ack_timeout(attempt).build(client.clone());
-        Ok(Self { client, jetstream, turns, server, last_error, call_timeout: options.call_timeout })
+        let whole = options.call_timeout;
+        let jetstream =
+            ContextBuilder::new().timeout(whole).ack_timeout(ATTEMPT_TIMEOUT.min(whole)).build(client.clone());
+        Ok(Self { client, jetstream, losses, server, last_error, call_timeout: options.call_timeout })
     }
 
     pub fn is_connected(&self) -> bool {
@@ -72,7 +76,7 @@ impl Connection {
         Instant::now() + self.call_timeout
     }
 
-    /// Puts a question again and again until it is answered, fails for good, or the deadline is over.
+    /// Puts a question again and again until it is answered or the deadline is over.
     pub async fn ask<T, F: Future<Output = Result<T, Failure>>>(
         &self,
         doing: &str,
@@ -81,7 +85,10 @@ impl Connection {
     ) -> Result<T, StoreError> {
         let mut failures = 0;
         loop {
-            let failure = match timeout(ATTEMPT_TIMEOUT_MAX, question()).await {
+            let limit = ATTEMPT_TIMEOUT
+                .saturating_mul(1 << failures.min(8))
+                .min(deadline.saturating_duration_since(Instant::now()));
+            let failure = match timeout(limit, question()).await {
                 Ok(Ok(answer)) => return Ok(answer),
                 Ok(Err(failure)) => failure,
                 Err(_) => Failure::Unavailable(None),
@@ -125,7 +132,7 @@ impl Failure {
 
 async fn connect_options(
     options: &NatsOptions,
-    turned: watch::Sender<u64>,
+    lost: watch::Sender<u64>,
     last_error: Arc<Mutex<Option<String>>>,
 ) -> Result<ConnectOptions, StoreError> {
     let reconnect = Backoff { first: RECONNECT_FIRST, most: options.reconnect_delay_max };
@@ -143,12 +150,13 @@ async fn connect_options(
         .connection_timeout(CONNECT_TIMEOUT)
         .ping_interval(PING_EVERY)
         .request_timeout(Some(options.call_timeout))
+        .subscription_capacity(LISTENER_QUEUE_MAX)
         .reconnect_delay_callback(move |attempts| match u32::try_from(attempts) {
             Ok(0 | 1) => Duration::ZERO,
             attempts => reconnect.delay(attempts.unwrap_or(u32::MAX), random()),
         })
         .event_callback(move |event| {
-            note(&event, &server, &turned, &last_error);
+            note(&event, &server, &lost, &last_error);
             std::future::ready(())
         });
     settings = match options.servers.login.clone() {
@@ -165,10 +173,13 @@ async fn connect_options(
     }
 }
 
-fn note(event: &Event, server: &str, turned: &watch::Sender<u64>, last_error: &Mutex<Option<String>>) {
+fn note(event: &Event, server: &str, lost: &watch::Sender<u64>, last_error: &Mutex<Option<String>>) {
     match event {
         Event::Connected => tracing::info!(server, "connected to NATS"),
-        Event::Disconnected => tracing::warn!(server, "lost the connection to NATS; what is known stays in use"),
+        Event::Disconnected => {
+            tracing::warn!(server, "lost the connection to NATS; what is known stays in use");
+            lost.send_modify(|losses| *losses += 1);
+        }
         Event::ServerError(_) | Event::ClientError(_) => {
             let mut last = last_error.lock().unwrap_or_else(PoisonError::into_inner);
             let said = event.to_string();
@@ -179,8 +190,5 @@ fn note(event: &Event, server: &str, turned: &watch::Sender<u64>, last_error: &M
             }
         }
         _ => {}
-    }
-    if matches!(event, Event::Connected | Event::Disconnected) {
-        turned.send_modify(|turns| *turns += 1);
     }
 }

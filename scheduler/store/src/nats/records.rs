@@ -8,13 +8,15 @@ use async_nats::jetstream::ErrorCode;
 use async_nats::jetstream::context::PublishErrorKind;
 use async_nats::jetstream::message::StreamMessage;
 use async_nats::jetstream::stream::{LastRawMessageErrorKind, Stream};
+use std::collections::HashMap;
+
 use async_nats::{HeaderMap, HeaderValue};
 use bytes::Bytes;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use super::bucket::Bucket;
-use super::connection::{Connection, Failure};
+use super::connection::{ATTEMPT_TIMEOUT, Connection, Failure};
 use crate::backoff::random;
 use crate::entry::{Entry, Revision};
 use crate::error::StoreError;
@@ -47,6 +49,8 @@ pub(super) struct Reading {
     pub entries: Vec<Entry>,
     /// Changes after this one are not all in it.
     pub complete_to: u64,
+    /// Those after it that are, removals too.
+    pub newer: HashMap<Key, Revision>,
 }
 
 /// How one attempt to write failed.
@@ -103,13 +107,13 @@ impl Records {
         if let Prefix::Key(key) = prefix {
             let last = self.last(key, deadline).await?;
             let complete_to = last.as_ref().map_or(0, |last| last.revision.0);
-            return Ok(Reading { entries: last.and_then(|last| last.entry(key)).into_iter().collect(), complete_to });
+            return Ok(Reading::of(last.map(|last| (key.clone(), last)).into_iter().collect(), complete_to));
         }
         let (keys, complete_to) = self.connection.ask("list records", deadline, || self.try_keys(prefix)).await?;
-        let read = |key: Key| async move { Ok(self.last(&key, deadline).await?.and_then(|last| last.entry(&key))) };
+        let read = |key: Key| async move { Ok(self.last(&key, deadline).await?.map(|last| (key, last))) };
         let read = stream::iter(keys).map(read).buffered(READS_AT_ONCE);
-        let entries = read.try_filter_map(|entry| async { Ok::<_, StoreError>(entry) }).try_collect().await?;
-        Ok(Reading { entries, complete_to })
+        let found = read.try_filter_map(|found| async { Ok::<_, StoreError>(found) }).try_collect().await?;
+        Ok(Reading::of(found, complete_to))
     }
 
     /// The keys under a prefix, removed ones included, by name; and the last revision of the stream before.
@@ -252,14 +256,25 @@ impl Records {
             PublishErrorKind::WrongLastSequence => Refusal::Expectation,
             PublishErrorKind::TimedOut | PublishErrorKind::BrokenPipe => Refusal::NoAnswer,
             // Nobody listens on the subject: no stream, or none that has a leader. Whoever answers a reading knows which.
-            PublishErrorKind::StreamNotFound => Refusal::NotSent(match self.try_last(key).await {
-                Err(explained @ Failure::Explained(_)) => explained,
-                _ => Failure::passing(error),
-            }),
+            PublishErrorKind::StreamNotFound => {
+                Refusal::NotSent(match timeout(ATTEMPT_TIMEOUT, self.try_last(key)).await {
+                    Ok(Err(explained @ Failure::Explained(_))) => explained,
+                    _ => Failure::passing(error),
+                })
+            }
             // Newer servers' word for it where they do not know the right one.
             _ if jetstream_code(&error) == Some(ErrorCode::STREAM_WRONG_LAST_SEQUENCE_CONSTANT) => Refusal::Expectation,
             _ => Refusal::NotSent(Failure::passing(error)),
         })
+    }
+}
+
+impl Reading {
+    fn of(found: Vec<(Key, Last)>, complete_to: u64) -> Self {
+        let newer = found.iter().filter(|(_, last)| last.revision.0 > complete_to);
+        let newer = newer.map(|(key, last)| (key.clone(), last.revision)).collect();
+        let entries = found.into_iter().filter_map(|(key, last)| last.entry(&key)).collect();
+        Self { entries, complete_to, newer }
     }
 }
 

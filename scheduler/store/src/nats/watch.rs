@@ -87,8 +87,8 @@ impl Watch {
     }
 
     async fn round(&mut self) -> End {
-        let mut turns = self.records.connection.turns.clone();
-        turns.mark_unchanged();
+        let mut losses = self.records.connection.losses.clone();
+        losses.mark_unchanged();
         let begun = tokio::select! {
             begun = self.begin() => begun,
             () = self.events.closed() => return End::Reader,
@@ -105,7 +105,7 @@ impl Watch {
         tokio::select! {
             end = follower.follow(&self.events) => end,
             () = age => End::Age,
-            () = changed(&mut turns) => End::Broken("the connection was lost".into()),
+            () = changed(&mut losses) => End::Broken("the connection was lost".into()),
             () = self.events.closed() => End::Reader,
         }
     }
@@ -117,7 +117,7 @@ impl Watch {
         let inbox = connection.client.new_inbox();
         let subscribed = connection.client.subscribe(inbox.clone()).await;
         let deliveries = subscribed.map_err(|error| End::Broken(error.to_string()))?;
-        let Reading { entries, complete_to } = self.records.read(&self.prefix, deadline).await?;
+        let Reading { entries, complete_to, newer } = self.records.read(&self.prefix, deadline).await?;
         let config = self.consumer(inbox, complete_to);
         let make = || async {
             let made =
@@ -125,21 +125,9 @@ impl Watch {
             made.map_err(Failure::passing)
         };
         connection.ask("follow records", deadline, make).await?;
-        let newer = entries.iter().filter(|entry| entry.revision.0 > complete_to);
-        let newer = newer.map(|entry| (entry.key.clone(), entry.revision)).collect();
-        let (records, prefix) = (self.records.clone(), self.prefix.clone());
-        Ok((
-            Follower {
-                records,
-                prefix,
-                deliveries,
-                complete_to,
-                newer,
-                delivered: 0,
-                context: connection.jetstream.clone(),
-            },
-            entries,
-        ))
+        let (records, prefix, context) = (self.records.clone(), self.prefix.clone(), connection.jetstream.clone());
+        let follower = Follower { records, prefix, deliveries, context, complete_to, newer, delivered: 0 };
+        Ok((follower, entries))
     }
 
     fn consumer(&self, deliver_subject: String, complete_to: u64) -> push::Config {
@@ -158,8 +146,8 @@ impl Watch {
     }
 }
 
-async fn changed(turns: &mut watch::Receiver<u64>) {
-    if turns.changed().await.is_err() {
+async fn changed(losses: &mut watch::Receiver<u64>) {
+    if losses.changed().await.is_err() {
         // The client is gone, and its subscription ends by itself.
         std::future::pending().await
     }
@@ -172,7 +160,7 @@ struct Follower {
     context: async_nats::jetstream::Context,
     /// Everything up to this revision was in the snapshot.
     complete_to: u64,
-    /// Records that the snapshot holds at later revisions.
+    /// What the snapshot knows of later revisions.
     newer: HashMap<Key, Revision>,
     delivered: u64,
 }

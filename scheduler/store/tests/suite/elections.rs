@@ -47,6 +47,14 @@ pub async fn a_leader_that_stops_hands_over_at_once(place: &dyn Place) {
     assert!(second.leads().unwrap() > epoch);
 }
 
+pub async fn a_leader_that_is_dropped_hands_over_too(place: &dyn Place) {
+    let first = candidate(place.open().await, "a");
+    let epoch = eventually("a leader", || async { first.leads() }).await;
+    let second = candidate(place.open().await, "b");
+    drop(first);
+    within(TTL, "the next leader", || async { second.leads().filter(|next| *next > epoch) }).await;
+}
+
 pub async fn a_leader_cut_off_steps_down_before_another_leads(place: &dyn Place) {
     let cut = Cut::new(place.open().await);
     let first = candidate(cut.clone(), "cut off");
