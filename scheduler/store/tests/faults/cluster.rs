@@ -1,10 +1,13 @@
 //! A cluster of three that loses its nodes, one after the other.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::StreamExt;
-use headland_control_store::{ControlStore, Event, Holder, Key, Leases, Mirror, NatsOptions, NatsStore, Prefix};
+use headland_control_store::{
+    ControlStore, Election, Event, Holder, Key, Leases, Mirror, NatsOptions, NatsStore, Prefix,
+};
 
 use crate::suite::records::key;
 use crate::support::{NatsServer, nats, soon, within};
@@ -12,16 +15,12 @@ use crate::support::{NatsServer, nats, soon, within};
 /// A cluster on two busy cores takes its time to choose leaders.
 const PATIENCE: Duration = Duration::from_secs(40);
 const LEASE: Duration = Duration::from_secs(20);
+const SHORT_LEASE: Duration = Duration::from_secs(3);
 
-fn options(nodes: &[NatsServer]) -> NatsOptions {
+fn options(nodes: &[NatsServer], lease_ttl: Duration) -> NatsOptions {
     let urls: Vec<_> = nodes.iter().map(NatsServer::url).collect();
     let servers = urls.join(",").parse().unwrap();
-    NatsOptions {
-        replicas: 3,
-        lease_ttl: LEASE,
-        reconnect_delay_max: Duration::from_millis(500),
-        ..NatsOptions::new(servers)
-    }
+    NatsOptions { replicas: 3, lease_ttl, reconnect_delay_max: Duration::from_millis(500), ..NatsOptions::new(servers) }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -30,8 +29,10 @@ async fn a_cluster_that_loses_any_one_node_loses_nothing_else() {
         return;
     }
     let mut nodes = NatsServer::start_cluster();
-    let (writer, reader) =
-        (NatsStore::connect(options(&nodes)).await.unwrap(), NatsStore::connect(options(&nodes)).await.unwrap());
+    let (writer, reader) = (
+        NatsStore::connect(options(&nodes, LEASE)).await.unwrap(),
+        NatsStore::connect(options(&nodes, LEASE)).await.unwrap(),
+    );
     within(PATIENCE, "the buckets", || async { writer.prepare().await.ok() }).await;
     let (mut watch, mut mirror) = (reader.watch(Prefix::All), Mirror::default());
     let lease_name = Key::new("lease", ["leader"]).unwrap();
@@ -62,6 +63,36 @@ async fn a_cluster_that_loses_any_one_node_loses_nothing_else() {
     assert_eq!(listed.len(), written.len());
     assert!(mirror.entries().eq(&listed));
     assert_eq!(reader.holder(&lease_name).await.unwrap().unwrap().epoch, lease.epoch);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cluster_that_is_killed_whole_comes_back_with_all_it_acknowledged() {
+    if !nats::is_installed() {
+        return;
+    }
+    let mut nodes = NatsServer::start_cluster();
+    let store = Arc::new(NatsStore::connect(options(&nodes, SHORT_LEASE)).await.unwrap());
+    within(PATIENCE, "the buckets", || async { store.prepare().await.ok() }).await;
+    let (mut watch, mut mirror) = (store.watch(Prefix::All), Mirror::default());
+    let election = Election::start(store.clone(), Key::new("lease", ["control"]).unwrap(), Holder::new("a").unwrap());
+    let epoch = within(PATIENCE, "a leader", || async { election.leads() }).await;
+    let mut acknowledged = Vec::new();
+    for change in 0..30 {
+        acknowledged.push(key(&change.to_string()));
+        within(PATIENCE, "a write", || write(&store, &acknowledged[change])).await;
+    }
+
+    nodes.iter_mut().for_each(NatsServer::kill);
+    within(SHORT_LEASE, "stepping down", || async { election.leads().is_none().then_some(()) }).await;
+    nodes.iter_mut().for_each(NatsServer::restart);
+    acknowledged.push(key("after"));
+    within(PATIENCE, "a write", || write(&store, &acknowledged[30])).await;
+    while !(mirror.is_current() && mirror.entries().count() == acknowledged.len()) {
+        mirror.apply(soon("an event", watch.next()).await.unwrap());
+    }
+    assert!(acknowledged.iter().all(|key| mirror.get(key).is_some()));
+    let again = within(PATIENCE, "a leader", || async { election.leads() }).await;
+    assert!(again > epoch, "{again} after {epoch}");
 }
 
 /// Writes, or finds written what it was not told about.

@@ -15,8 +15,8 @@ pub mod nats;
 pub use cut::Cut;
 pub use nats::NatsServer;
 
-/// Leases of the tests: the shortest that NATS gives.
-pub const TTL: Duration = Duration::from_secs(1);
+/// Leases of the tests: short, and long enough that a busy machine renews them in time.
+pub const TTL: Duration = Duration::from_secs(2);
 /// How long anything may take that is to happen.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
