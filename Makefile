@@ -14,6 +14,10 @@ help: ## List what one can do
 demo: build fetch guests ## Build everything, serve two example apps over real models, ask them (ARGS=--once: then stop)
 	python3 scripts/demo.py --binary $(BINARY) --cache $(HEADLAND_CACHE) $(ARGS)
 
+.PHONY: demo-fleet
+demo-fleet: build fetch guests ## Start a fleet on this machine, ask every PoP, kill one that holds a model (needs nats-server)
+	scripts/demo_fleet.sh $(ARGS)
+
 .PHONY: test
 test: ## Install what the tests need and run them all
 	scripts/test.sh

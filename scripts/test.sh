@@ -7,6 +7,7 @@ cd "$(dirname "$0")/.."
 export HEADLAND_CACHE=${HEADLAND_CACHE:-$PWD/.cache}
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$PWD/target}
 export REQUIRE_ONNXRUNTIME=1 REQUIRE_MODELS=1 REQUIRE_GUESTS=1 REQUIRE_NATS=1 REQUIRE_E2E=1
+. scripts/clients.sh
 step() { printf '\n\033[1m== %s\033[0m\n' "$*"; }
 
 step "fetch models and libraries"
@@ -14,21 +15,9 @@ scripts/fetch.sh
 export ORT_DYLIB_PATH=$HEADLAND_CACHE/onnxruntime/libonnxruntime.so
 
 step "Python clients"
-venv=$HEADLAND_CACHE/venv
-wanted=$(sha256sum tests/requirements.txt | cut -c1-16)
-if [ "$(cat "$venv/.requirements" 2>/dev/null)" != "$wanted" ]; then
-    make_venv "$venv"
-    "$venv/bin/pip" install --quiet --disable-pip-version-check --requirement tests/requirements.txt
-    echo "$wanted" > "$venv/.requirements"
-fi
-
+python_clients
 # skopeo is a registry client that others push and pull with, nats-server what a fleet's control plane stands on.
-for tool in skopeo nats-server; do
-    command -v "$tool" >/dev/null && continue
-    step "$tool"
-    as_root=$([ "$(id -u)" = 0 ] || echo sudo)
-    $as_root apt-get install --yes --quiet "$tool" || { $as_root apt-get update --quiet && $as_root apt-get install --yes --quiet "$tool"; }
-done
+tools skopeo nats-server
 
 step "example guests"
 guest-examples/build.sh

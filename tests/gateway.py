@@ -115,9 +115,11 @@ class Answer:
 
 
 class Gateway:
-    """One `headland up` process on free ports of 127.0.0.1, its log in a file."""
+    """One `headland up` process on free ports of 127.0.0.1, its log in a file; or another command that serves."""
 
-    def __init__(self, folder, *arguments, log="info,guest=debug", log_format="json", data_dir=None, cache_of=None, env=None):
+    def __init__(
+        self, folder, *arguments, log="info,guest=debug", log_format="json", data_dir=None, cache_of=None, env=None, serves="up"
+    ):
         self.folder = Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         self.port, self.admin_port = free_ports(2)
@@ -128,7 +130,7 @@ class Gateway:
             self.data_dir.mkdir(parents=True, exist_ok=True)
             (self.data_dir / "cache").symlink_to(cache_of.data_dir / "cache")
         self.command = [
-            str(binary()), "up",
+            str(binary()), serves,
             "--listen", f"127.0.0.1:{self.port}",
             "--admin-listen", f"127.0.0.1:{self.admin_port}",
             "--data-dir", str(self.data_dir),

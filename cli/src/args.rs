@@ -1,6 +1,7 @@
 //! The command line. Larger groups of commands have a file each.
 
 mod app;
+mod fleet;
 mod gateway;
 mod model;
 mod policy;
@@ -13,6 +14,10 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand, ValueEnum};
 
 pub use app::{AppCommand, DeployApp, PushApp};
+pub use fleet::{
+    ControlArgs, ControlCommand, ControlOptions, FleetOptions, PlacementCommand, PlanOptions, PopArgs, PopCommand,
+    PopOptions, RolloutCommand,
+};
 pub use gateway::Target;
 pub use model::{ModelCommand, PullModel, PushModel};
 pub use policy::{PolicyCommand, TestPolicy};
@@ -27,6 +32,7 @@ pub use token::{TokenCommand, TokenPlace};
   headland up --config headland.toml
   headland model push ./digits
   headland model list
+  headland control init --dir fleet
   headland completions bash > /etc/bash_completion.d/headland")]
 pub struct Args {
     #[command(subcommand)]
@@ -49,6 +55,18 @@ pub enum Command {
     /// Make, list and revoke tokens for the admin plane
     #[command(subcommand)]
     Token(TokenCommand),
+    /// Run a fleet's control plane, or make a fleet
+    Control(Box<ControlArgs>),
+    /// Run a point of presence of a fleet, and see to those there are
+    Pop(Box<PopArgs>),
+    /// Which PoP holds which model
+    #[command(subcommand)]
+    Placement(PlacementCommand),
+    /// What the fleet's plan would be now, or if something happened
+    Plan(PlanOptions),
+    /// How new versions go out
+    #[command(subcommand)]
+    Rollout(RolloutCommand),
     /// Print a shell completion script
     Completions {
         /// The shell to complete for

@@ -2,6 +2,7 @@
 //!
 //! [`Gateway`] is the JSON API; what is pushed and pulled goes through `transfer`. Both send the token that `token` chooses.
 
+pub mod fleet;
 pub mod models;
 mod print;
 mod server;

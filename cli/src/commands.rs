@@ -5,9 +5,9 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::CommandFactory;
 
-use crate::args::{AppCommand, Args, Command, ModelCommand, PolicyCommand};
+use crate::args::{AppCommand, Args, Command, ModelCommand, PlacementCommand, PolicyCommand};
 use crate::client::models;
-use crate::{apps, config, policy, pull, push, signing, tokens, up};
+use crate::{apps, client, config, fleet, policy, pull, push, signing, tokens, up};
 
 /// Does it. Some commands have an exit status of their own.
 pub fn run(command: Command) -> Result<ExitCode> {
@@ -19,6 +19,11 @@ pub fn run(command: Command) -> Result<ExitCode> {
         Command::Policy(PolicyCommand::Test(options)) => return Ok(policy::test(&options)),
         Command::Policy(PolicyCommand::Reload(target)) => policy::reload(&target)?,
         Command::Token(command) => tokens::run(command)?,
+        Command::Control(args) => fleet::control(*args)?,
+        Command::Pop(args) => fleet::pop(*args)?,
+        Command::Placement(PlacementCommand::Show(target)) => client::fleet::placement(&target)?,
+        Command::Plan(options) => client::fleet::plan(&options)?,
+        Command::Rollout(command) => client::fleet::rollout(command)?,
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Args::command(), "headland", &mut std::io::stdout());
         }

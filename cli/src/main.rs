@@ -8,6 +8,7 @@ mod client;
 mod commands;
 mod config;
 mod files;
+mod fleet;
 mod hub;
 mod log_writer;
 mod logging;

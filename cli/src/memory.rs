@@ -18,6 +18,38 @@ pub fn budget(configured: &BTreeMap<Device, u64>) -> Arc<Budget> {
     Budget::new(limits)
 }
 
+/// A GPU of this machine.
+#[derive(Clone, Debug)]
+pub struct Gpu {
+    /// As configurations name it.
+    pub device: Device,
+    /// What it is.
+    pub name: String,
+    /// Its memory, in bytes.
+    pub memory_bytes: u64,
+}
+
+/// The GPUs there are, as NVIDIA's management library tells; none where that is not installed. It is loaded now, and no part of
+/// the binary.
+pub fn gpus() -> Vec<Gpu> {
+    let nvml = match nvml_wrapper::Nvml::init() {
+        Ok(nvml) => nvml,
+        Err(error) => {
+            tracing::debug!("no GPU is used, for NVML says: {error}");
+            return Vec::new();
+        }
+    };
+    let gpu = |ordinal: u32| {
+        let device = nvml.device_by_index(ordinal)?;
+        let (name, memory_bytes) = (device.name()?, device.memory_info()?.total);
+        Ok::<_, nvml_wrapper::error::NvmlError>(Gpu { device: Device::Cuda(ordinal), name, memory_bytes })
+    };
+    let found = (0..nvml.device_count().unwrap_or(0)).filter_map(|ordinal| {
+        gpu(ordinal).inspect_err(|error| tracing::warn!(ordinal, "a GPU cannot be used: {error}")).ok()
+    });
+    found.collect()
+}
+
 /// The machine's memory in bytes, or what the container may use of it.
 fn available_bytes() -> u64 {
     let info = rustix::system::sysinfo();

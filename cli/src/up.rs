@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use futures_util::future::BoxFuture;
 use headland_access::TokenStore;
 use headland_batcher::ModelTable;
 use headland_guest_host::{Apps, GuestEngine, PoolOptions, Prepared};
@@ -31,27 +32,51 @@ const ABANDON_AFTER: Duration = Duration::from_secs(1);
 pub fn run(options: UpOptions) -> Result<()> {
     let _flush = logging::init(options.log_format, &options.log)?;
     let config = Config::load(&options)?;
+    block_on(up(config))
+}
+
+/// Runs a gateway, of whatever kind, to its end.
+pub fn block_on(gateway: impl Future<Output = Result<()>>) -> Result<()> {
     files::raise_limit();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting tokio")?;
-    let result = runtime.block_on(up(config));
+    let result = runtime.block_on(gateway);
     // Work that cannot be interrupted (a batch in an executor) does not hold the process back.
     runtime.shutdown_timeout(ABANDON_AFTER);
     result
 }
 
 async fn up(config: Config) -> Result<()> {
-    // Bound first: a taken port is known before models are loaded for minutes.
-    let data = bind(config.listen, "--listen").await?;
-    let admin = bind(config.admin_listen, "--admin-listen").await?;
+    let listeners = Listeners::bind(&config, true).await?;
+    let parts = start(config).await?;
+    serve_to_the_end(parts, listeners, None).await
+}
+
+/// Where a gateway is asked. Bound first: a taken port is known before models are loaded for minutes.
+pub struct Listeners {
+    /// Inference and apps; a control plane has none.
+    pub data: Option<TcpListener>,
+    /// Administration.
+    pub admin: TcpListener,
+}
+
+impl Listeners {
+    /// Binds what `config` says.
+    pub async fn bind(config: &Config, data: bool) -> Result<Self> {
+        let data = if data { Some(bind(config.listen, "--listen").await?) } else { None };
+        Ok(Listeners { data, admin: bind(config.admin_listen, "--admin-listen").await? })
+    }
+}
+
+/// Makes everything, loads and deploys what is named, and brings back what was deployed before.
+pub async fn start(config: Config) -> Result<Parts> {
     std::fs::create_dir_all(&config.data_dir)
         .with_context(|| format!("cannot create the data directory {}", config.data_dir.display()))?;
-
     let limits = limits(&config.limits);
     let open_metrics = config.admin_listen.ip().is_loopback();
-    let Parts { administration, prepared, token_file, named } =
+    let mut parts =
         tokio::task::spawn_blocking(move || load(&config, limits, open_metrics)).await.context("loading")??;
-    let gateway = administration.gateway.clone();
-    for app in prepared {
+    let gateway = parts.administration.gateway.clone();
+    for app in std::mem::take(&mut parts.prepared) {
         app.warm_up().await?;
         let name = app.name().clone();
         if gateway.apps().put(app)?.is_some() {
@@ -59,26 +84,52 @@ async fn up(config: Config) -> Result<()> {
         }
     }
     // Each says why in the log, and in `headland app list`; those that still may serve do.
-    administration.apps.restore().await;
-    let models = gateway.models().clone();
-    models.load_on_demand(Arc::new(administration.models.clone()));
-    background::start(&administration, named)?;
+    parts.administration.apps.restore().await;
+    gateway.models().load_on_demand(Arc::new(parts.administration.models.clone()));
+    background::start(&parts.administration, std::mem::take(&mut parts.named))?;
+    Ok(parts)
+}
 
+/// Serves until told to stop, and drains. `peers` is what serves other members of a fleet, if there is one: it goes on until
+/// the data plane has drained, and ends with the sender it is given.
+pub async fn serve_to_the_end(parts: Parts, listeners: Listeners, peers: Option<PeerServer>) -> Result<()> {
+    let Parts { administration, token_file, limits, .. } = parts;
+    let gateway = administration.gateway.clone();
+    let models = gateway.models().clone();
     let stop = signals::stop()?;
-    announce(&gateway, data.local_addr()?, admin.local_addr()?);
+    let data_address = listeners.data.as_ref().map(TcpListener::local_addr).transpose()?;
+    announce(&gateway, data_address, listeners.admin.local_addr()?);
     tracing::info!("the admin plane asks for a token; the one in {} may do everything", token_file.display());
     // The admin plane stays until the data plane has drained, so that the drain can be watched.
     let (drained, until_drained) = watch::channel(false);
-    let administration = admin_plane(administration);
-    let admin = tokio::spawn(async move { serve(admin, administration, changed(until_drained), &limits).await });
-    let outcome = serve(data, data_plane(gateway.clone()), gateway.clone().unready_after(stop), &limits).await;
+    let (admin, administration) = (listeners.admin, admin_plane(administration));
+    let until = changed(until_drained.clone());
+    let admin = tokio::spawn(async move { serve(admin, administration, until, &limits).await });
+    let peers = peers.map(|peers| tokio::spawn(peers(Box::pin(changed(until_drained)))));
+    let cut = match listeners.data {
+        Some(data) => {
+            let stopping = gateway.clone().unready_after(stop);
+            serve(data, data_plane(gateway.clone()), stopping, &limits).await.cut
+        }
+        None => {
+            stop.await;
+            gateway.set_ready(false);
+            0
+        }
+    };
     let unfinished = tokio::task::spawn_blocking(move || drain(&models)).await?;
     drained.send_replace(true);
     // A scrape that is still being answered may take a moment, and no more.
     let _ = tokio::time::timeout(ABANDON_AFTER, admin).await;
-    tracing::info!(connections_cut = outcome.cut, models_unfinished = unfinished, "stopped");
+    if let Some(peers) = peers {
+        let _ = tokio::time::timeout(ABANDON_AFTER, peers).await;
+    }
+    tracing::info!(connections_cut = cut, models_unfinished = unfinished, "stopped");
     Ok(())
 }
+
+/// Serves other members of the fleet until the future it is given is done.
+pub type PeerServer = Box<dyn FnOnce(BoxFuture<'static, ()>) -> BoxFuture<'static, ()> + Send>;
 
 /// Lets every model finish what waits for it; returns how many could not in time.
 fn drain(models: &ModelTable) -> usize {
@@ -87,7 +138,7 @@ fn drain(models: &ModelTable) -> usize {
     models.all().iter().filter(|model| !model.drain(left())).count()
 }
 
-async fn bind(address: SocketAddr, option: &str) -> Result<TcpListener> {
+pub async fn bind(address: SocketAddr, option: &str) -> Result<TcpListener> {
     TcpListener::bind(address).await.with_context(|| {
         format!("cannot listen on {address}; is another gateway running there? choose an address with {option}")
     })
@@ -116,14 +167,17 @@ fn limits(config: &LimitsConfig) -> Limits {
 }
 
 /// Everything that is made once.
-struct Parts {
-    administration: Administration,
+pub struct Parts {
+    /// What the admin plane works with.
+    pub administration: Administration,
+    /// Where the token for this machine's client commands is.
+    pub token_file: PathBuf,
+    /// Limits of the listeners.
+    pub limits: Limits,
     /// The apps the operator named, compiled and not yet deployed.
     prepared: Vec<Prepared>,
     /// What a policy admitted of what the operator named.
     named: Named,
-    /// Where the token for this machine's client commands is.
-    token_file: PathBuf,
 }
 
 /// Everything that takes long: models into memory, components into machine code.
@@ -175,13 +229,17 @@ fn load(config: &Config, limits: Limits, open_metrics: bool) -> Result<Parts> {
     let gatekeeper = Arc::new(PolicyGate::new(store.clone(), policy.watch(), models.clone(), control.clone()));
     let registry = Registry { store, gatekeeper, limits: Default::default() };
     let gateway = Gateway::new(table, apps, limits);
-    let administration = Administration { gateway, models, apps: control, registry, tokens, policy, open_metrics };
-    Ok(Parts { administration, prepared, token_file, named })
+    let administration =
+        Administration { gateway, models, apps: control, registry, tokens, policy, fleet: None, open_metrics };
+    Ok(Parts { administration, token_file, limits, prepared, named })
 }
 
 /// What a person wants to know first: where it listens and what it serves.
-fn announce(gateway: &Gateway, data: SocketAddr, admin: SocketAddr) {
-    tracing::info!("serving on http://{data}, administration on http://{admin}");
+fn announce(gateway: &Gateway, data: Option<SocketAddr>, admin: SocketAddr) {
+    match data {
+        Some(data) => tracing::info!("serving on http://{data}, administration on http://{admin}"),
+        None => tracing::info!("administration on http://{admin}"),
+    }
     for model in gateway.models().all() {
         tracing::info!("model {} on {}", model.info(), model.device());
     }

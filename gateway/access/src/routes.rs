@@ -61,6 +61,8 @@ fn admin(method: &Method, path: &[&str]) -> Scope {
         _ if method.is_safe() => Scope::Read,
         // Asked before a push, by the one who pushes: would this be admitted?
         ["judge"] => Scope::Push,
+        // Asks what would be, with a body.
+        ["plan"] => Scope::Read,
         ["apps" | "models" | "aliases", ..] => Scope::Deploy,
         _ => Scope::Admin,
     }

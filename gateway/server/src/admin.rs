@@ -4,6 +4,7 @@
 //! shares `/v2` with the registry's OCI distribution API.
 
 mod apps;
+mod fleet;
 mod models;
 mod policy;
 mod repository;
@@ -15,6 +16,7 @@ use axum::extract::{FromRef, FromRequest, FromRequestParts, Path, Request, State
 use axum::routing::get;
 use axum::{Json, Router};
 use headland_access::TokenStore;
+use headland_control::Control;
 use headland_lifecycle::{AppControl, LifecycleError, ModelControl, PolicyFile};
 use headland_registry::Registry;
 use headland_registry::store::StoreError;
@@ -45,6 +47,8 @@ pub struct Administration {
     pub tokens: TokenStore,
     /// Whose signatures count.
     pub policy: Arc<PolicyFile>,
+    /// The fleet, if this gateway is a control plane of one.
+    pub fleet: Option<Control>,
     /// Whether `/metrics` needs no token: where only this machine can ask.
     pub open_metrics: bool,
 }
@@ -67,6 +71,7 @@ pub(crate) fn routes(administration: Administration) -> Router {
         .merge(models::routes())
         .merge(apps::routes())
         .merge(policy::routes())
+        .merge(fleet::routes())
         .merge(repository::routes())
         .with_state(administration)
         .merge(headland_registry::router(registry))
@@ -82,7 +87,8 @@ pub(crate) fn shape_of(path: &str) -> Shape {
 
 async fn unknown_route(uri: Uri) -> ApiError {
     let message = format!(
-        "there is no `{}`; there are /admin/v1/models, /admin/v1/apps, /admin/v1/policy, /metrics, and the registry at /v2/",
+        "there is no `{}`; there are /admin/v1/models, /admin/v1/apps, /admin/v1/policy, on a control plane /admin/v1/pops, /admin/v1/placement, \
+         /admin/v1/plan, /admin/v1/rollouts, /metrics, and the registry at /v2/",
         uri.path()
     );
     ApiError::new(Reason::RouteNotFound, message)

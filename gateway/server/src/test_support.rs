@@ -172,7 +172,8 @@ pub(crate) fn admin(gateway: Arc<Gateway>) -> Router {
     let apps = apps.unwrap();
     let gatekeeper = Arc::new(PolicyGate::new(store.clone(), policy.watch(), models.clone(), apps.clone()));
     let registry = Registry { store, gatekeeper, limits: Default::default() };
-    let administration = Administration { gateway, models, apps, registry, tokens, policy, open_metrics: false };
+    let administration =
+        Administration { gateway, models, apps, registry, tokens, policy, fleet: None, open_metrics: false };
     // With the token, the folder: it lives as long as the router.
     let held = Arc::new((dir, format!("Bearer {}", token.reveal())));
     admin_plane(administration).layer(map_request(move |mut request: axum::extract::Request| {

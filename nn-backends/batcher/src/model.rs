@@ -216,7 +216,10 @@ impl Model {
     /// As [`Self::infer`], and [`NnError::Unreachable`] for a model that is not here.
     pub async fn infer_here(&self, call: Call) -> Result<Answer, NnError> {
         match self.is_here() {
-            true => self.counted(call, None).await,
+            true => {
+                self.stats().passed_on();
+                self.counted(call, None).await
+            }
             false => Err(NnError::unreachable(self.info.name.as_str(), "it is not loaded here")),
         }
     }

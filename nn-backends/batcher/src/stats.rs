@@ -93,6 +93,7 @@ impl Histogram {
 #[derive(Debug)]
 pub struct ModelStats {
     success: AtomicU64,
+    from_peers: AtomicU64,
     failure: [AtomicU64; 4],
     executions: AtomicU64,
     request_us: AtomicU64,
@@ -113,6 +114,7 @@ impl Default for ModelStats {
     fn default() -> Self {
         ModelStats {
             success: AtomicU64::default(),
+            from_peers: AtomicU64::default(),
             failure: Default::default(),
             executions: AtomicU64::default(),
             request_us: AtomicU64::default(),
@@ -135,6 +137,15 @@ impl ModelStats {
     /// Requests that were answered.
     pub fn success(&self) -> u64 {
         self.success.load(Relaxed)
+    }
+
+    /// Of all requests, those that other gateways passed on to this one.
+    pub fn from_peers(&self) -> u64 {
+        self.from_peers.load(Relaxed)
+    }
+
+    pub(crate) fn passed_on(&self) {
+        self.from_peers.fetch_add(1, Relaxed);
     }
 
     /// Requests that failed, by reason.

@@ -211,6 +211,11 @@ impl ModelTable {
         self.admitted().into_iter().map(Verified::into_inner).collect()
     }
 
+    /// Every model that runs elsewhere, whether or not it is here too, by name and then version.
+    pub fn routed(&self) -> Vec<Arc<Model>> {
+        self.read().routed.values().flat_map(BTreeMap::values).map(|routed| routed.model().clone()).collect()
+    }
+
     /// Every model that is loaded here with why it was let in, by name and then version.
     pub fn admitted(&self) -> Vec<Verified<Arc<Model>>> {
         self.read().models.values().flat_map(BTreeMap::values).cloned().collect()

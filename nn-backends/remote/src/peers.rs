@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use headland_batcher::{Aliases, Described, Distant, ModelTable, Routed};
-use headland_identity::{Identity, Role};
+use headland_identity::{Identity, Member, Role};
 use headland_package::{ModelName, ModelVersion, PopId, Sha256Digest};
 use http::{Request, StatusCode};
 use tokio::task::JoinHandle;
@@ -128,9 +128,9 @@ impl Peers {
         all
     }
 
-    /// A connection to `pop` for what is large. Needs a runtime.
-    pub fn http(&self, pop: &PopId, address: &str) -> PeerHttp {
-        PeerHttp::new(pop.clone(), self.target(pop, address))
+    /// A connection to a member of the fleet for what is large. Needs a runtime.
+    pub fn http(&self, member: &Member, address: &str) -> PeerHttp {
+        PeerHttp::new(member.id.clone(), self.target(member.clone(), address))
     }
 
     fn is_us(&self, pop: &PopId) -> bool {
@@ -139,12 +139,12 @@ impl Peers {
     }
 
     fn connect(&self, (pop, address): &(PopId, String)) -> Arc<Peer> {
-        Peer::new(pop.clone(), self.target(pop, address))
+        Peer::new(pop.clone(), self.target(member(pop), address))
     }
 
-    fn target(&self, pop: &PopId, address: &str) -> Target {
+    fn target(&self, member: Member, address: &str) -> Target {
         let (identity, random) = (self.identity.clone(), self.random.clone());
-        Target { identity, member: member(pop), address: address.to_owned(), random }
+        Target { identity, member, address: address.to_owned(), random }
     }
 
     /// A model that nobody has described yet.

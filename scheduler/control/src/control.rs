@@ -2,23 +2,23 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use futures_util::StreamExt;
 use futures_util::stream::{BoxStream, select_all};
-use headland_control_store::{Bus, BusError, ControlStore, Event, Key, KeyError, Prefix, StoreError};
-use headland_fleet::{Desired, Document, Heartbeat, Intent, PopRecord, kind, subject};
+use headland_control_store::{Bus, BusError, ControlStore, Event, Key, KeyError, Prefix, Role, StoreError};
+use headland_fleet::{Desired, Document, Heartbeat, Intent, ModelKey, PopRecord, Source, kind, subject};
 use headland_package::{ModelName, PopId};
 use headland_placement::{Input, Plan, Report};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use crate::backoff::Backoff;
 use crate::books::{Books, KINDS};
 use crate::input::{self, Current, Settings};
 use crate::leading::{LeadError, Written, era};
 use crate::overview::Overview;
-use crate::role::Role;
 use crate::rollout::{Evidence, Rollout, RolloutState, meant};
 use crate::view::{FleetView, Heard, LATE_AFTER_MS};
 use crate::wanted::{RouteParts, Scene, Term};
@@ -77,7 +77,6 @@ pub struct Control(Arc<Inner>);
 
 struct Inner {
     store: Arc<dyn ControlStore>,
-    bus: Arc<dyn Bus>,
     role: watch::Receiver<Role>,
     options: ControlOptions,
     started: Instant,
@@ -97,6 +96,8 @@ struct Known {
     listening_since_ms: Option<u64>,
     last_heard_ms: u64,
     planned: Option<Arc<Planned>>,
+    /// Why there was no plan, the last time there was none.
+    refused: Option<String>,
 }
 
 /// A term of leadership.
@@ -168,7 +169,7 @@ impl Control {
             watches.push(store.watch(Prefix::kind(kind)?).map(move |event| (kind, event)).boxed());
         }
         let (known, started) = (Mutex::default(), Instant::now());
-        let control = Control(Arc::new(Inner { store, bus, role, options, started, known }));
+        let control = Control(Arc::new(Inner { store, role, options, started, known }));
         let mut tasks = JoinSet::new();
         tasks.spawn(control.clone().listen(heartbeats));
         tasks.spawn(control.clone().follow(select_all(watches).boxed()));
@@ -275,14 +276,9 @@ impl Control {
         Err(ControlError::Busy(key.clone()))
     }
 
-    /// The store, for whoever keeps records of its own kind there.
-    pub fn store(&self) -> &Arc<dyn ControlStore> {
-        &self.0.store
-    }
-
-    /// The bus.
-    pub fn bus(&self) -> &Arc<dyn Bus> {
-        &self.0.bus
+    /// Who has a model's files, or an app's.
+    pub fn sources(&self, model: Option<&ModelKey>) -> Vec<Source> {
+        crate::wanted::sources(&self.known().view, model, self.now_ms())
     }
 
     async fn listen(self, mut heartbeats: BoxStream<'static, headland_control_store::Message>) {
@@ -384,17 +380,24 @@ impl Control {
             return None;
         }
         let input = self.input_of(&known);
-        let planned = match &known.planned {
-            Some(planned) if planned.input == input => planned.clone(),
+        if input.pops.is_empty() {
+            return None;
+        }
+        let planned = match known.planned.clone() {
+            Some(planned) if planned.input == input => planned,
             before => {
-                let previous = before.as_ref().map(|it| &it.plan);
-                // What is not solved, or breaks a constraint, is never published: what was wanted before stays wanted.
-                let (plan, report) = headland_placement::solve(&input, previous)
-                    .inspect_err(|error| tracing::error!("there is nothing to plan from: {error}"))
-                    .ok()?;
-                headland_placement::check(&input, previous, &plan)
-                    .inspect_err(|error| tracing::error!("a plan breaks a constraint and is not followed: {error}"))
-                    .ok()?;
+                let solved = solve(&input, before.as_ref().map(|it| &it.plan));
+                let (plan, report) = match solved {
+                    Ok(solved) => solved,
+                    Err(why) => {
+                        if known.refused.as_ref() != Some(&why) {
+                            tracing::error!("what was wanted stays wanted, for there is no new plan: {why}");
+                            known.refused = Some(why);
+                        }
+                        return None;
+                    }
+                };
+                known.refused = None;
                 tell(before.as_deref(), &report);
                 let planned = Arc::new(Planned { input, plan, report });
                 known.planned = Some(planned.clone());
@@ -453,6 +456,13 @@ impl Control {
         }
         Ok(())
     }
+}
+
+/// A plan that keeps every constraint, or why there is none. What breaks one is never followed.
+fn solve(input: &Input, previous: Option<&Plan>) -> Result<(Plan, Report), String> {
+    let (plan, report) = headland_placement::solve(input, previous).map_err(|error| error.to_string())?;
+    headland_placement::check(input, previous, &plan).map_err(|error| format!("it breaks a constraint: {error}"))?;
+    Ok((plan, report))
 }
 
 /// Says what a new plan changes, and what it lacks, where that is new.

@@ -13,7 +13,6 @@ pub mod input;
 mod leading;
 pub mod measured;
 mod overview;
-pub mod role;
 pub mod rollout;
 pub mod view;
 pub mod wanted;

@@ -69,7 +69,7 @@ pub enum Heard {
     Restarted,
     /// How a known PoP is.
     Again,
-    /// An old one, which changes nothing.
+    /// An old one, or one that is known not to be listened to: it changes nothing.
     Stale,
     /// One of a second PoP that goes by the name of a live one. It is not listened to.
     Rival(Rival),
@@ -87,8 +87,9 @@ impl FleetView {
             Some(known) => match known.judge(&heartbeat, now_ms) {
                 Heard::Stale => return Heard::Stale,
                 Heard::Rival(rival) => {
-                    known.rival = Some(rival.clone());
-                    return Heard::Rival(rival);
+                    let before = known.rival.replace(rival.clone());
+                    let is_known = before.is_some_and(|before| before.incarnation == rival.incarnation);
+                    return if is_known { Heard::Stale } else { Heard::Rival(rival) };
                 }
                 heard => heard,
             },
@@ -187,6 +188,7 @@ mod tests {
         assert_eq!(view.hear(said("a", 2, 1, "a:1"), 500), Heard::Restarted, "it listens where the first did");
         let rival = Rival { incarnation: 3, address: "b:1".to_owned(), heard_ms: 1_000 };
         assert_eq!(view.hear(said("a", 3, 1, "b:1"), 1_000), Heard::Rival(rival.clone()));
+        assert_eq!(view.hear(said("a", 3, 2, "b:1"), 1_000), Heard::Stale, "it is told once");
         assert_eq!(view.pop(&pop).unwrap().heartbeat.incarnation, 2);
         assert_eq!(view.pop(&pop).unwrap().rival, Some(rival));
         assert_eq!(view.hear(said("a", 3, 9, "b:1"), 9_000), Heard::Restarted, "the first is silent, so it moved");

@@ -386,6 +386,18 @@ impl Ranked {
     }
 }
 
+/// Who has a model's files, or an app's, as far as they say so: control planes have everything.
+pub fn sources(view: &FleetView, model: Option<&ModelKey>, now_ms: u64) -> Vec<Source> {
+    let has = |there: &PopView| {
+        let models = &there.heartbeat.models;
+        let standing = models.iter().find(|report| Some(&report.key) == model).map(|report| &report.standing);
+        there.heartbeat.storage_only || matches!(standing, Some(ModelStanding::Ready { .. } | ModelStanding::Stored))
+    };
+    let live = |there: &PopView| there.liveness(now_ms) == Liveness::Live;
+    let found = view.pops().filter(|(_, there)| live(there) && has(there));
+    found.map(|(pop, there)| source(pop, there)).collect()
+}
+
 fn source(pop: &PopId, there: &PopView) -> Source {
     Source { pop: pop.clone(), address: there.heartbeat.address.clone(), control: there.heartbeat.storage_only }
 }

@@ -10,7 +10,10 @@ use rcgen::{
 
 use crate::certificate::{self, Read};
 use crate::files::{self, CA_CERTIFICATE_FILE, CA_KEY_FILE, CERTIFICATE_FILE, KEY_FILE, Readable};
+use rustls::RootCertStore;
+
 use crate::request::RequestedKey;
+use crate::verifier::check_chain;
 use crate::{FleetId, IdentityError, Member};
 
 /// How long an authority is valid.
@@ -89,6 +92,27 @@ impl FleetCa {
         now: SystemTime,
     ) -> Result<String, IdentityError> {
         self.certify(member, &RequestedKey::from_pem(request)?, validity, now)
+    }
+
+    /// Who may have a new certificate for showing an old one: the member that `certificate` (PEM) names, if this authority
+    /// issued it, it is still good, and `request` (PEM) was signed with the key it is for.
+    ///
+    /// # Errors
+    /// When any of this is not so.
+    pub fn renewable(&self, certificate: &str, request: &str, now: SystemTime) -> Result<Member, IdentityError> {
+        let bad = |error: &dyn std::fmt::Display| IdentityError::BadCertificate(error.to_string());
+        let chain = certificate::all_from_pem(certificate)?;
+        let mut roots = RootCertStore::empty();
+        for authority in certificate::all_from_pem(&self.certificate)? {
+            roots.add(authority).map_err(|error| bad(&error))?;
+        }
+        let provider = rustls::crypto::ring::default_provider();
+        let member = check_chain(&chain[0], &self.fleet, &roots, &provider, now).map_err(|error| bad(&error))?;
+        let asked = RequestedKey::from_pem(request)?;
+        match Read::from_der(&chain[0])?.key == rcgen::PublicKeyData::subject_public_key_info(&asked) {
+            true => Ok(member),
+            false => Err(IdentityError::BadRequest("its key is not that of the certificate".to_owned())),
+        }
     }
 
     /// Makes a member's whole folder, as [`crate::Identity::load`] reads it: the authority's certificate, a new key, and a

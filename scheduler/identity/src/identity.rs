@@ -89,6 +89,14 @@ impl Identity {
         &self.member
     }
 
+    /// Its certificate, in PEM form, as it lies in its folder.
+    ///
+    /// # Errors
+    /// When it cannot be read any more.
+    pub fn certificate(&self) -> Result<String, IdentityError> {
+        files::read(&self.dir.join(CERTIFICATE_FILE))
+    }
+
     /// When its certificate ends.
     pub fn not_after(&self) -> SystemTime {
         self.current.get().not_after

@@ -1,0 +1,374 @@
+//! What a control plane keeps: everything. People push to its registry and deploy at it as at any gateway; what they change
+//! becomes records of the fleet, and what they changed at another control plane comes here.
+//!
+//! Whichever control plane is lost, another has every file.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use headland_control_store::{ControlStore, Key, KeyError, Prefix, StoreError};
+use headland_fleet::{Aliases, AppRecord, Document, Era, ModelKey, ModelRecord, Needs, Source, kind};
+use headland_lifecycle::models::catalog;
+use headland_lifecycle::{AppControl, LifecycleError, ModelControl, apps};
+use headland_package::{AppName, ModelName, ModelVersion, PlacementManifest, Sha256Digest, placement_of};
+use headland_registry::store::Store;
+use serde::{Deserialize, Serialize};
+
+use crate::merge::{Step, merge};
+use crate::pull::{PullError, Puller, Wanted};
+
+/// How often both sides are compared.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// The package's manifest.
+const MANIFEST: &str = "headland.model.toml";
+/// The largest of those that is read, in bytes.
+const MANIFEST_BYTES_MAX: u64 = 1 << 20;
+
+type AliasesOf = BTreeMap<String, ModelVersion>;
+
+/// One side of things: what there is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Side {
+    models: BTreeMap<ModelKey, Sha256Digest>,
+    aliases: BTreeMap<ModelName, AliasesOf>,
+    apps: BTreeMap<AppName, (ModelVersion, Sha256Digest)>,
+}
+
+/// What both sides last agreed on, as it is kept on disk. JSON has no keys but text.
+#[derive(Default, Serialize, Deserialize)]
+struct Agreed {
+    /// The store that it was agreed with.
+    era: u64,
+    models: Vec<(ModelKey, Sha256Digest)>,
+    aliases: Vec<(ModelName, AliasesOf)>,
+    apps: Vec<(AppName, (ModelVersion, Sha256Digest))>,
+}
+
+impl Document for Agreed {
+    const WHAT: &'static str = "control plane's memory";
+}
+
+/// What a keeper works with.
+pub struct KeeperParts {
+    /// The fleet's records.
+    pub control: Arc<dyn ControlStore>,
+    /// The registry here.
+    pub store: Store,
+    /// Its models.
+    pub models: ModelControl,
+    /// Its apps.
+    pub apps: AppControl,
+    /// Fetches what others have.
+    pub puller: Puller,
+    /// Who may have a model's files, or an app's.
+    pub sources: Box<dyn Fn(Option<&ModelKey>) -> Vec<Source> + Send + Sync>,
+    /// What both sides last agreed on.
+    pub memory: PathBuf,
+}
+
+/// Why one thing was not brought into agreement.
+#[derive(Debug, thiserror::Error)]
+enum KeepError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    #[error(transparent)]
+    Pull(#[from] PullError),
+    #[error(transparent)]
+    Lifecycle(#[from] Arc<LifecycleError>),
+    #[error("`{0}` cannot be kept in a registry")]
+    Name(String),
+    #[error("the work was interrupted")]
+    Interrupted,
+}
+
+impl From<LifecycleError> for KeepError {
+    fn from(error: LifecycleError) -> Self {
+        KeepError::Lifecycle(Arc::new(error))
+    }
+}
+
+/// Brings the registry here and the fleet's records into agreement, again and again.
+pub async fn keep(parts: KeeperParts) {
+    let (era, agreed) = read(&parts.memory);
+    let mut keeper = Keeper { era, agreed, parts: Arc::new(parts), said: BTreeMap::new() };
+    loop {
+        if let Err(error) = keeper.look().await {
+            keeper.say("the registry and the fleet".to_owned(), &error);
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
+
+struct Keeper {
+    parts: Arc<KeeperParts>,
+    era: u64,
+    agreed: Side,
+    /// What was said last of each thing that fails: the same is not said every second.
+    said: BTreeMap<String, String>,
+}
+
+impl Keeper {
+    async fn look(&mut self) -> Result<(), KeepError> {
+        // A store that has no era yet has no leader yet.
+        let Some(era) = self.current_era().await? else { return Ok(()) };
+        if era != self.era {
+            // The store was lost and made anew: what it does not have was not removed, and is told again.
+            tracing::info!(era, "the fleet's store is another one than before; everything here is told to it");
+            (self.era, self.agreed) = (era, Side::default());
+        }
+        let here = self.here().await?;
+        let fleet = self.fleet().await?;
+        let before = self.agreed.clone();
+        for (key, step) in merge(&before.models, &here.models, &fleet.models) {
+            let done = self.model(&key, &step).await;
+            self.settle(key.to_string(), done, |agreed| settle(&mut agreed.models, key, step));
+        }
+        for (name, step) in merge(&before.aliases, &here.aliases, &fleet.aliases) {
+            let done = self.alias(&name, &step, here.aliases.get(&name)).await;
+            self.settle(format!("the aliases of {name}"), done, |agreed| settle(&mut agreed.aliases, name, step));
+        }
+        for (name, step) in merge(&before.apps, &here.apps, &fleet.apps) {
+            let done = self.app(&name, &step).await;
+            self.settle(format!("app {name}"), done, |agreed| settle(&mut agreed.apps, name, step));
+        }
+        if self.agreed != before {
+            self.remember().await?;
+        }
+        Ok(())
+    }
+
+    async fn current_era(&self) -> Result<Option<u64>, KeepError> {
+        let entry = self.parts.control.get(&Key::new(kind::FLEET, ["era"])?).await?;
+        Ok(entry.and_then(|entry| Era::decode(&entry.value).ok()).map(|era| era.began_unix_ms))
+    }
+
+    fn settle(&mut self, what: String, done: Result<(), KeepError>, note: impl FnOnce(&mut Side)) {
+        match done {
+            Ok(()) => {
+                self.said.remove(&what);
+                note(&mut self.agreed);
+            }
+            Err(error) => self.say(what, &error),
+        }
+    }
+
+    fn say(&mut self, what: String, error: &KeepError) {
+        let text = error.to_string();
+        if self.said.get(&what) != Some(&text) {
+            tracing::error!(what, "not yet the same here and in the fleet; it is tried again: {text}");
+            self.said.insert(what, text);
+        }
+    }
+
+    /// What the registry here has, and what is deployed.
+    async fn here(&self) -> Result<Side, KeepError> {
+        let parts = self.parts.clone();
+        let read = move || -> Result<Side, LifecycleError> {
+            let mut side = Side { apps: parts.apps.deployed(), ..Side::default() };
+            for name in catalog::names(&parts.store)? {
+                let versions = catalog::versions(&parts.store, &name)?;
+                for (version, manifest) in versions.manifests {
+                    side.models.insert(ModelKey { name: name.clone(), version }, manifest);
+                }
+                if !versions.aliases.is_empty() {
+                    side.aliases.insert(name, versions.aliases);
+                }
+            }
+            Ok(side)
+        };
+        Ok(tokio::task::spawn_blocking(read).await.map_err(|_| KeepError::Interrupted)??)
+    }
+
+    /// What the fleet's records say. What cannot be read is left as it is.
+    async fn fleet(&self) -> Result<Side, KeepError> {
+        let control = &self.parts.control;
+        let mut side = Side::default();
+        for entry in control.list(&Prefix::kind(kind::MODEL)?).await? {
+            if let Ok(record) = ModelRecord::decode(&entry.value) {
+                side.models.insert(record.key, record.manifest);
+            }
+        }
+        for entry in control.list(&Prefix::kind(kind::ALIASES)?).await? {
+            if let Ok(record) = Aliases::decode(&entry.value) {
+                side.aliases.insert(record.name, record.aliases);
+            }
+        }
+        for entry in control.list(&Prefix::kind(kind::APP)?).await? {
+            if let Ok(record) = AppRecord::decode(&entry.value) {
+                side.apps.insert(record.name, (record.version, record.manifest));
+            }
+        }
+        Ok(side)
+    }
+
+    async fn model(&self, key: &ModelKey, step: &Step<Sha256Digest>) -> Result<(), KeepError> {
+        let at = Key::new(kind::MODEL, [key.name.as_str(), key.version.as_str()])?;
+        match step {
+            Step::Tell(manifest) => {
+                let record = self.record(key.clone(), *manifest).await?;
+                self.put(&at, record.encode()).await?;
+                tracing::info!(model = %key, "the fleet has a new model");
+            }
+            Step::Retract => self.parts.control.delete(&at, None).await?,
+            Step::Take(manifest) => {
+                let named = || KeepError::Name(key.to_string());
+                let wanted = Wanted {
+                    repository: catalog::repository(&key.name).ok_or_else(named)?,
+                    tag: catalog::tag(&key.version).ok_or_else(named)?,
+                    manifest: *manifest,
+                    sources: (self.parts.sources)(Some(key)),
+                };
+                self.parts.puller.pull(&wanted).await?;
+            }
+            Step::Drop => match self.parts.models.remove_version(&key.name, &key.version, true).await {
+                Ok(()) | Err(LifecycleError::NotFound(_)) => {}
+                Err(error) => return Err(error.into()),
+            },
+            Step::Agree(_) | Step::Forget => {}
+        }
+        Ok(())
+    }
+
+    async fn alias(&self, name: &ModelName, step: &Step<AliasesOf>, here: Option<&AliasesOf>) -> Result<(), KeepError> {
+        let at = Key::new(kind::ALIASES, [name.as_str()])?;
+        let none = AliasesOf::new();
+        let wanted = match step {
+            Step::Tell(aliases) => {
+                let record = Aliases { name: name.clone(), aliases: aliases.clone() };
+                return self.put(&at, record.encode()).await;
+            }
+            Step::Retract => return Ok(self.parts.control.delete(&at, None).await?),
+            Step::Agree(_) | Step::Forget => return Ok(()),
+            Step::Take(aliases) => aliases,
+            Step::Drop => &none,
+        };
+        let here = here.unwrap_or(&none);
+        for (alias, version) in wanted.iter().filter(|(alias, version)| here.get(*alias) != Some(version)) {
+            let alias = alias.parse().map_err(|_| KeepError::Name(alias.clone()))?;
+            self.parts.models.set_alias(name, &alias, version).await?;
+        }
+        for alias in here.keys().filter(|alias| !wanted.contains_key(*alias)) {
+            let alias = alias.parse().map_err(|_| KeepError::Name(alias.clone()))?;
+            self.parts.models.remove_alias(name, &alias).await?;
+        }
+        Ok(())
+    }
+
+    async fn app(&self, name: &AppName, step: &Step<(ModelVersion, Sha256Digest)>) -> Result<(), KeepError> {
+        let at = Key::new(kind::APP, [name.as_str()])?;
+        match step {
+            Step::Tell((version, manifest)) => {
+                let record = AppRecord { name: name.clone(), version: version.clone(), manifest: *manifest };
+                self.put(&at, record.encode()).await?;
+                tracing::info!(app = %name, %version, "the fleet has a new app");
+            }
+            Step::Retract => self.parts.control.delete(&at, None).await?,
+            Step::Take((version, manifest)) => {
+                let named = || KeepError::Name(format!("{name}:{version}"));
+                let wanted = Wanted {
+                    repository: apps::catalog::repository(name).ok_or_else(named)?,
+                    tag: catalog::tag(version).ok_or_else(named)?,
+                    manifest: *manifest,
+                    sources: (self.parts.sources)(None),
+                };
+                self.parts.puller.pull(&wanted).await?;
+                self.parts.apps.deploy(name, version).await?;
+            }
+            Step::Drop => match self.parts.apps.remove(name).await {
+                Ok(()) | Err(LifecycleError::NotFound(_)) => {}
+                Err(error) => return Err(error.into()),
+            },
+            Step::Agree(_) | Step::Forget => {}
+        }
+        Ok(())
+    }
+
+    /// What the fleet is told of a version: where it may be stands in its package.
+    async fn record(&self, key: ModelKey, manifest: Sha256Digest) -> Result<ModelRecord, KeepError> {
+        let parts = self.parts.clone();
+        let read = move || -> Result<ModelRecord, LifecycleError> {
+            let stored = catalog::stored(&parts.store, &key.name, &key.version, manifest)?;
+            let file = stored.files.iter().find(|file| file.path == MANIFEST && file.size <= MANIFEST_BYTES_MAX);
+            let blob = file.map(|file| parts.store.blob(&stored.repository, file.digest)).transpose()?.flatten();
+            let placement = match blob {
+                Some(blob) => placement_of(MANIFEST, &blob.map_verified()?)
+                    .map_err(|error| LifecycleError::Broken(error.to_string()))?,
+                None => PlacementManifest::default(),
+            };
+            let bytes = stored.files.iter().map(|file| file.size).sum();
+            Ok(ModelRecord { manifest, digest: stored.digest(), bytes, needs: needs(placement), key })
+        };
+        Ok(tokio::task::spawn_blocking(read).await.map_err(|_| KeepError::Interrupted)??)
+    }
+
+    async fn put(&self, key: &Key, value: Vec<u8>) -> Result<(), KeepError> {
+        let (control, value) = (&self.parts.control, bytes::Bytes::from(value));
+        match control.get(key).await? {
+            Some(entry) if entry.value == value => {}
+            Some(entry) => drop(control.update(key, value, entry.revision).await?),
+            None => drop(control.create(key, value).await?),
+        }
+        Ok(())
+    }
+
+    async fn remember(&self) -> Result<(), KeepError> {
+        let Side { models, aliases, apps } = self.agreed.clone();
+        let agreed = Agreed {
+            era: self.era,
+            models: models.into_iter().collect(),
+            aliases: aliases.into_iter().collect(),
+            apps: apps.into_iter().collect(),
+        };
+        let path = self.parts.memory.clone();
+        let write = move || crate::state::replace(&path, &agreed.encode());
+        let written = tokio::task::spawn_blocking(write).await.map_err(|_| KeepError::Interrupted)?;
+        if let Err(error) = written {
+            // What is not remembered is compared again after a restart, and found the same.
+            tracing::warn!("what the fleet agreed on is not remembered: {error}");
+        }
+        Ok(())
+    }
+}
+
+fn settle<K: Ord, V>(agreed: &mut BTreeMap<K, V>, key: K, step: Step<V>) {
+    match step {
+        Step::Tell(value) | Step::Take(value) | Step::Agree(value) => drop(agreed.insert(key, value)),
+        Step::Retract | Step::Drop | Step::Forget => drop(agreed.remove(&key)),
+    }
+}
+
+fn needs(placement: PlacementManifest) -> Needs {
+    Needs {
+        accelerator: placement.accelerator,
+        min_replicas: placement.min_replicas,
+        max_replicas: placement.max_replicas,
+        min_domains: placement.min_domains,
+        regions: placement.regions,
+        memory_bytes: placement.memory.map(|memory| memory.0),
+        priority: placement.priority,
+    }
+}
+
+/// What was agreed on before. Without it nothing is taken for removed, and nothing is lost.
+fn read(path: &Path) -> (u64, Side) {
+    let agreed = match fs::read(path) {
+        Ok(bytes) => Agreed::decode(&bytes).map_err(|error| error.to_string()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Agreed::default()),
+        Err(error) => Err(error.to_string()),
+    };
+    let Agreed { era, models, aliases, apps } = agreed.unwrap_or_else(|error| {
+        tracing::warn!("what the fleet agreed on before is not known any more: {}: {error}", path.display());
+        Agreed::default()
+    });
+    let side = Side {
+        models: models.into_iter().collect(),
+        aliases: aliases.into_iter().collect(),
+        apps: apps.into_iter().collect(),
+    };
+    (era, side)
+}

@@ -1,0 +1,22 @@
+//! A PoP's part in its fleet: it says how it is, hears what is wanted of it, and does that.
+//!
+//! Stands beside the gateway of a PoP: `cli` makes it. What is wanted comes out of the control store ([`fence`] refuses what a
+//! deposed leader wrote), [`reconcile`] says what is to be done, [`pull`] fetches files from other members, and the lifecycle
+//! of the gateway verifies and loads them as it does with anything that was pushed.
+
+mod agent;
+pub mod fence;
+mod fetch;
+mod keep;
+pub mod measure;
+pub mod merge;
+pub mod pull;
+pub mod reconcile;
+mod state;
+mod throttle;
+
+pub use agent::{Agent, AgentError, AgentParts, AllAliases, PULLS_AT_ONCE_MAX, SetRoutes};
+pub use fetch::{Fetch, FetchError, Fetched};
+pub use keep::{KeeperParts, keep};
+pub use state::{State, StateError};
+pub use throttle::Throttle;
