@@ -168,5 +168,29 @@ def requests() -> None:
     seed("kserve_infer", "binary", len(binary).to_bytes(2, "little") + binary + bytes(16))
 
 
-for fill in [bundles, trust, manifests, weights, configs, graphs, requests]:
+def peers() -> None:
+    def body(kind: int, head: dict, tail: bytes = b"") -> bytes:
+        text = json.dumps(head).encode()
+        padding = bytes(-(4 + len(text)) % 8)
+        return bytes([kind]) + len(text).to_bytes(4, "little") + text + padding + tail
+
+    digest = "sha256:" + "0" * 64
+    model = {"model": "m", "version": "1", "digest": digest, "caller": "app", "weight": 1}
+    floats = {"name": "x", "dtype": "FP32", "shape": [2], "bytes": 8}
+    words = {"name": "text", "dtype": "BYTES", "shape": [1], "bytes": 6}
+    ids = {"name": "tokens", "dtype": "UINT32", "shape": [2], "bytes": 8}
+    seed("peer_wire", "tensor", body(0, model | {"inputs": [floats], "outputs": ["y"], "deadline_us": 9}, bytes(8)))
+    seed("peer_wire", "text", body(0, model | {"inputs": [words]}, b"\x02\0\0\0hi"))
+    seed("peer_wire", "tokens", body(0, model | {"inputs": [ids], "tokens": [1, 1]}, bytes(8)))
+    timing = {"input_us": 1, "queue_us": 2, "infer_us": 3, "total_us": 4}
+    text = {"tokens": 3, "truncated": [0], "tokens_max": 8}
+    seed("peer_wire", "answer", body(1, {"outputs": [floats], "timing": timing, "text": text}, bytes(8)))
+    error = {"kind": "queue_full", "model": "m", "queue_max": 1, "retry_after_us": 1}
+    seed("peer_wire", "error", body(1, {"error": error}))
+    spec = {"name": "x", "dtype": "FP32", "dims": [1, "batch", None]}
+    described = {"name": "m", "version": "1", "digest": digest, "backend": "onnx", "device": "cuda:1"}
+    seed("peer_wire", "description", b"\x02" + json.dumps(described | {"inputs": [spec], "outputs": [spec]}).encode())
+
+
+for fill in [bundles, trust, manifests, weights, configs, graphs, requests, peers]:
     fill()

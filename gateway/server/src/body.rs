@@ -32,7 +32,11 @@ impl AsRef<[u8]> for Shared {
 /// Its share of the budget is given back with the last view of it: a tensor that still waits in a queue, or work on a
 /// blocking thread, keeps it after the client has gone.
 pub(crate) async fn read(gateway: &Gateway, request: Request<Body>) -> Result<Bytes, ApiError> {
-    let limit = gateway.limits().body_bytes_max;
+    read_up_to(gateway, request, gateway.limits().body_bytes_max).await
+}
+
+/// The same with another limit.
+pub(crate) async fn read_up_to(gateway: &Gateway, request: Request<Body>, limit: usize) -> Result<Bytes, ApiError> {
     refuse_encodings(request.headers())?;
     let declared = content_length(request.headers());
     if declared.is_some_and(|length| length > limit as u64) {

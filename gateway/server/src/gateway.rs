@@ -3,8 +3,8 @@
 use std::convert::Infallible;
 use std::num::NonZero;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::thread::available_parallelism;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -18,6 +18,7 @@ use axum::routing::any;
 use bytes::Bytes;
 use headland_batcher::ModelTable;
 use headland_guest_host::Apps;
+use headland_remote::Peers;
 use http::Request;
 use tokio::sync::Semaphore;
 use tower::{Service, ServiceExt};
@@ -40,6 +41,7 @@ pub struct Gateway {
     offload_permits: Arc<Semaphore>,
     started_unix_s: u64,
     metrics: Arc<Metrics>,
+    peers: OnceLock<Arc<Peers>>,
 }
 
 impl Gateway {
@@ -55,6 +57,7 @@ impl Gateway {
             offload_permits: Arc::new(Semaphore::new(available_parallelism().map_or(1, NonZero::get))),
             started_unix_s: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()),
             metrics: Arc::new(Metrics::new()),
+            peers: OnceLock::new(),
         })
     }
 
@@ -102,6 +105,19 @@ impl Gateway {
 
     pub(crate) fn started_unix_s(&self) -> u64 {
         self.started_unix_s
+    }
+
+    /// Says by whom models are asked at other PoPs, so that the metrics can tell of it. The first call counts.
+    pub fn report_peers(&self, peers: Arc<Peers>) {
+        let _ = self.peers.set(peers);
+    }
+
+    pub(crate) fn peers(&self) -> Option<&Peers> {
+        self.peers.get().map(|peers| &**peers)
+    }
+
+    pub(crate) fn metrics_shared(&self) -> Arc<Metrics> {
+        self.metrics.clone()
     }
 
     pub(crate) fn metrics(&self) -> &Metrics {

@@ -17,6 +17,7 @@ mod metrics;
 mod observe;
 mod offload;
 mod openai;
+mod peer;
 mod serve;
 #[cfg(test)]
 mod test_support;
@@ -27,4 +28,5 @@ pub use errors::{ApiError, Reason, Row};
 pub use gateway::{DataPlane, Gateway, admin_plane, data_plane};
 pub use kserve::{InferRequest, ParseError, RequestedOutput, parse_infer};
 pub use limits::Limits;
+pub use peer::{peer_plane, serve_peers};
 pub use serve::{Drained, serve};

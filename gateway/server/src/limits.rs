@@ -28,6 +28,12 @@ pub(crate) const HEADERS_MAX: usize = 100;
 pub(crate) const HEADER_BYTES_MAX: usize = 64 << 10;
 /// Requests in flight on one HTTP/2 connection.
 pub(crate) const HTTP2_STREAMS_MAX: u32 = 128;
+/// Requests in flight on one connection of another PoP.
+pub(crate) const PEER_STREAMS_MAX: u32 = headland_remote::limits::STREAMS_MAX as u32;
+/// How much larger a request is at most when it is passed on to another PoP: `1,` in JSON is 8 bytes in a tensor.
+pub(crate) const PEER_BODY_GROWTH: usize = 4;
+/// Time that another PoP gets to secure its connection.
+pub(crate) const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
 /// How often a silent HTTP/2 connection is asked whether it is alive, and how long it may take to say so.
 pub(crate) const HTTP2_PING_EVERY: Duration = Duration::from_secs(20);
 /// Pause after the system refused to accept a connection (out of file descriptors, as a rule).

@@ -5,6 +5,7 @@
 
 mod guests;
 mod models;
+mod peers;
 mod process;
 
 use std::time::Duration;
@@ -25,6 +26,7 @@ pub(crate) enum RouteKind {
     OpenAiModels,
     App,
     Admin,
+    Peer,
 }
 
 impl RouteKind {
@@ -50,6 +52,7 @@ impl RouteKind {
             RouteKind::OpenAiModels => "openai_models",
             RouteKind::App => "app",
             RouteKind::Admin => "admin",
+            RouteKind::Peer => "peer",
         }
     }
 }
@@ -108,6 +111,7 @@ pub(crate) fn scrape(gateway: &Gateway) -> Result<String, prometheus::Error> {
     families.extend(metrics.durations.collect());
     families.extend(models::families(gateway));
     families.extend(guests::families(gateway));
+    families.extend(peers::families(gateway));
     families.extend(process::families());
     // The encoder refuses a family without samples, as one without models or apps has none.
     families.retain(|family| !family.get_metric().is_empty());

@@ -58,6 +58,17 @@ pub async fn serve(
     limits: &Limits,
 ) -> Drained {
     let builder = Arc::new(builder());
+    let connection = |stream, watcher| connection(stream, builder.clone(), answers.clone(), watcher);
+    accept(listener, connection, shutdown, limits).await
+}
+
+/// Accepts connections, as [`serve`] says, and has each served by what `connection` makes of it.
+pub(crate) async fn accept<C: Future<Output = ()> + Send + 'static>(
+    listener: TcpListener,
+    connection: impl Fn(TcpStream, Watcher) -> C,
+    shutdown: impl Future<Output = ()>,
+    limits: &Limits,
+) -> Drained {
     let graceful = GracefulShutdown::new();
     let mut connections = JoinSet::new();
     let mut shutdown = std::pin::pin!(shutdown);
@@ -65,7 +76,7 @@ pub async fn serve(
         tokio::select! {
             accepted = listener.accept(), if connections.len() < limits.connections_max => match accepted {
                 Ok((stream, _)) => {
-                    connections.spawn(connection(stream, builder.clone(), answers.clone(), graceful.watcher()));
+                    connections.spawn(connection(stream, graceful.watcher()));
                 }
                 Err(error) => {
                     // Out of file descriptors, as a rule. Asking again at once would spin.

@@ -28,7 +28,7 @@ use tower::ServiceExt;
 
 use crate::{Administration, Gateway, Limits, admin_plane, data_plane};
 
-type Script = Box<dyn FnMut(&[NamedTensor], &OutputSelection) -> Result<Vec<NamedTensor>, NnError> + Send>;
+pub(crate) type Script = Box<dyn FnMut(&[NamedTensor], &OutputSelection) -> Result<Vec<NamedTensor>, NnError> + Send>;
 
 struct FakeExecutor {
     signature: Signature,
@@ -54,7 +54,8 @@ impl Executor for FakeExecutor {
     }
 }
 
-fn model(
+/// A model whose executor does what `script` says.
+pub(crate) fn model(
     reference: &str,
     signature: Signature,
     text: Option<TextEncoder>,
@@ -123,7 +124,8 @@ pub(crate) fn embedder(reference: &str) -> Arc<Model> {
     model(reference, signature, Some(word_encoder()), 8, Box::new(script))
 }
 
-fn word_encoder() -> TextEncoder {
+/// A tokenizer with words for tokens.
+pub(crate) fn word_encoder() -> TextEncoder {
     let tokenizer = serde_json::json!({
         "version": "1.0", "truncation": null, "padding": null, "added_tokens": [], "normalizer": null,
         "pre_tokenizer": {"type": "Whitespace"}, "post_processor": null, "decoder": null,

@@ -17,7 +17,9 @@ const FAILURES_MAX: u32 = 3;
 const EJECTED_MIN: Duration = Duration::from_millis(500);
 /// And at most.
 const EJECTED_MAX: Duration = Duration::from_secs(30);
-/// For how long who has too much to do is left alone, at most: it says itself when to come back.
+/// For how long who has too much to do is left alone, at least: it says itself when to come back, at times at once.
+const BUSY_MIN: Duration = Duration::from_millis(20);
+/// And at most.
 const BUSY_MAX: Duration = Duration::from_secs(1);
 /// Latencies that are remembered to tell usual ones from others.
 const RECENT: usize = 128;
@@ -90,7 +92,7 @@ impl Live {
             _ => BUSY_MAX,
         };
         self.failures = 0;
-        self.busy_until = Some(now + retry_after.min(BUSY_MAX));
+        self.busy_until = Some(now + retry_after.clamp(BUSY_MIN, BUSY_MAX));
     }
 
     /// Whether it can be asked, as far as its answers tell. While one request finds out whether a candidate that stood back
@@ -177,6 +179,8 @@ mod tests {
         (0..10).for_each(|_| live.shed(&busy, now));
         assert_eq!(live.standing(0, now), Standing::Busy);
         assert_eq!(live.standing(0, now + 200 * MS), Standing::Ready);
+        live.shed(&NnError::would_be_late(&"m".into(), Duration::ZERO), now);
+        assert_eq!((live.standing(0, now), live.standing(0, now + BUSY_MIN)), (Standing::Busy, Standing::Ready));
         live.shed(&NnError::would_be_late(&"m".into(), 3_600_000 * MS), now);
         assert_eq!(live.standing(0, now + BUSY_MAX), Standing::Ready);
     }

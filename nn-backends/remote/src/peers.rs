@@ -73,7 +73,7 @@ struct Entry {
     remote: Arc<Remote>,
     /// As the table has it, once somebody has described it.
     routed: Option<Routed>,
-    _describing: Option<Task>,
+    _describing: Task,
 }
 
 /// Ends with what it is for.
@@ -151,7 +151,7 @@ impl Peers {
     fn entry(self: &Arc<Self>, key: Key, repeatable: bool) -> Entry {
         let remote = Arc::new(Remote::new(key, self.random.clone(), self.options.hedging, repeatable));
         let describing = tokio::spawn(describe(Arc::downgrade(self), remote.clone(), self.random.clone()));
-        Entry { remote, routed: None, _describing: Some(Task(describing)) }
+        Entry { remote, routed: None, _describing: Task(describing) }
     }
 
     fn described(&self, remote: &Arc<Remote>, described: Described) {
