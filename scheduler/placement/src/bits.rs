@@ -21,4 +21,13 @@ impl Bits {
         let bit = 1 << (column % 64);
         if yes { *word |= bit } else { *word &= !bit }
     }
+
+    /// The columns in which a row of this table and of another differ, with what is in this one.
+    pub fn differences<'a>(&'a self, other: &'a Self, row: usize) -> impl Iterator<Item = (usize, bool)> + 'a {
+        let words = row * self.words_per_row..(row + 1) * self.words_per_row;
+        let pairs = self.words[words.clone()].iter().zip(&other.words[words]).enumerate();
+        pairs.filter(|(_, (a, b))| a != b).flat_map(|(word, (&a, &b))| {
+            (0..64).filter(move |bit| (a ^ b) >> bit & 1 == 1).map(move |bit| (word * 64 + bit, a >> bit & 1 == 1))
+        })
+    }
 }

@@ -24,7 +24,7 @@ pub(crate) struct Draft<'p> {
     held: Bits,
     loads_left: u64,
     load_bytes_left: u64,
-    scratch: Vec<(f64, u32)>,
+    wanted: Vec<Wanted>,
 }
 
 /// One model's replicas and flows.
@@ -33,6 +33,8 @@ pub(crate) struct Placed {
     pub devices: Vec<u32>,
     /// Together they carry all demand of each point; the point is a position in the model's demand.
     pub flows: Vec<Flow>,
+    /// Whether anything is not as it was in the plan before.
+    pub touched: bool,
 }
 
 /// Requests of one point that one device answers.
@@ -41,12 +43,24 @@ pub(crate) struct Flow {
     pub point: u32,
     pub device: u32,
     pub requests_per_s: f64,
+    /// What one request costs there.
+    pub cost: f64,
 }
 
 /// All demand of a model, answered by nobody.
-fn unserved(model: &Model<'_>) -> Vec<Flow> {
-    let flow = |(point, demand): (u32, &Point)| Flow { point, device: NOBODY, requests_per_s: demand.requests_per_s };
+fn unserved(problem: &Problem<'_>, model: &Model<'_>) -> Vec<Flow> {
+    let cost = problem.fallback_cost(model);
+    let flow =
+        |(point, demand): (u32, &Point)| Flow { point, device: NOBODY, requests_per_s: demand.requests_per_s, cost };
     (0..).zip(&model.demand).map(flow).collect()
+}
+
+/// Requests that another device answers now, and what one of them cost before and costs after.
+pub(crate) struct Move {
+    pub point: u32,
+    pub requests_per_s: f64,
+    pub from: f64,
+    pub to: f64,
 }
 
 impl<'p> Draft<'p> {
@@ -57,12 +71,16 @@ impl<'p> Draft<'p> {
             problem,
             free_bytes: problem.devices.iter().map(|device| device.memory_bytes).collect(),
             free_us: vec![capacity_us; problem.devices.len()],
-            models: problem.models.iter().map(|model| Placed { devices: Vec::new(), flows: unserved(model) }).collect(),
+            models: problem
+                .models
+                .iter()
+                .map(|model| Placed { flows: unserved(problem, model), ..Placed::default() })
+                .collect(),
             present,
             held: Bits::new(problem.models.len(), problem.devices.len()),
             loads_left: problem.input.churn.loads_max.unwrap_or(u64::MAX),
             load_bytes_left: problem.input.churn.load_bytes_max.unwrap_or(u64::MAX),
-            scratch: Vec::new(),
+            wanted: Vec::new(),
         }
     }
 
@@ -99,65 +117,44 @@ impl<'p> Draft<'p> {
         })
     }
 
-    /// What a request of a point costs where it is served, or unserved.
-    pub fn flow_cost(&self, model: usize, flow: &Flow) -> f64 {
-        let table = &self.problem.models[model];
-        if flow.device == NOBODY {
-            return self.problem.fallback_cost(table);
-        }
-        let group = self.problem.devices[flow.device as usize].group;
-        self.problem.request_cost(table, table.demand[flow.point as usize].place, group)
-    }
-
-    /// What a replica on this device would save in waiting, given what is free on it.
+    /// What a replica on this device would save in waiting, given what is free on it. What it found is used by
+    /// [`Draft::attract`], if that is called next.
     pub fn saving(&mut self, model: usize, device: u32) -> f64 {
-        let wanted = self.wanted(model, device);
-        let rates = |index: u32| self.models[model].flows[index as usize].requests_per_s;
-        match wanted {
-            Wanted::All => self.scratch.iter().map(|&(gain, index)| gain * rates(index)).sum(),
-            Wanted::UpTo(requests_per_s) => {
-                let mut left = requests_per_s;
-                let mut total = 0.0;
-                for &(gain, index) in &self.scratch {
-                    let taken = rates(index).min(left);
-                    total += gain * taken;
-                    left -= taken;
-                    if left <= RATE_EPSILON {
-                        break;
-                    }
-                }
-                total
-            }
-        }
-    }
-
-    /// Collects the flows that would rather be served by this device, those that gain most first where not all fit.
-    fn wanted(&mut self, model: usize, device: u32) -> Wanted {
         let problem = self.problem;
         let (table, group) = (&problem.models[model], problem.devices[device as usize].group);
-        self.scratch.clear();
-        let Some(run) = problem.run(table, group) else { return Wanted::All };
-        let mut rate = 0.0;
-        for (index, flow) in self.models[model].flows.iter().enumerate() {
-            let place = table.demand[flow.point as usize].place;
-            let gain = self.flow_cost(model, flow) - problem.request_cost(table, place, group);
+        self.wanted.clear();
+        let Some(run) = problem.run(table, group) else { return 0.0 };
+        let (column, value, compute) =
+            (problem.network_to(group), table.spec.value, table.compute_cost[group as usize]);
+        let (mut rate, mut total) = (0.0, 0.0);
+        for (flow, index) in self.models[model].flows.iter().zip(0..) {
+            let cost = value * column[table.demand[flow.point as usize].place as usize] + compute;
+            let gain = flow.cost - cost;
             if gain > 0.0 {
-                self.scratch.push((gain, index as u32));
+                self.wanted.push(Wanted { gain, index, requests_per_s: flow.requests_per_s });
                 rate += flow.requests_per_s;
+                total += gain * flow.requests_per_s;
             }
         }
         if rate * run.busy_us <= self.free_us[device as usize] {
-            return Wanted::All;
+            return total;
         }
-        self.scratch.sort_unstable_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
-        Wanted::UpTo(self.free_us[device as usize].max(0.0) / run.busy_us)
+        self.wanted.sort_unstable_by(|a, b| b.gain.total_cmp(&a.gain).then(a.index.cmp(&b.index)));
+        let mut left = self.free_us[device as usize].max(0.0) / run.busy_us;
+        total = 0.0;
+        self.wanted.retain_mut(|wanted| {
+            wanted.requests_per_s = wanted.requests_per_s.min(left);
+            left -= wanted.requests_per_s;
+            total += wanted.gain * wanted.requests_per_s;
+            wanted.requests_per_s > RATE_EPSILON
+        });
+        total
     }
 
-    /// Puts a model on a device, and moves there the flows that gain by it. False if it may not be there.
-    pub fn place(&mut self, model: usize, device: u32) -> bool {
-        let problem = self.problem;
-        let group = problem.devices[device as usize].group;
-        let Some(run) = problem.run(&problem.models[model], group) else { return false };
+    /// Puts a model on a device. False if it may not be there.
+    pub fn hold(&mut self, model: usize, device: u32) -> bool {
+        let group = self.problem.devices[device as usize].group;
+        let Some(run) = self.problem.run(&self.problem.models[model], group) else { return false };
         if !self.may_hold(model, device, run) {
             return false;
         }
@@ -168,28 +165,38 @@ impl<'p> Draft<'p> {
         self.free_bytes[device as usize] -= run.bytes;
         self.held.set(model, device as usize, true);
         self.models[model].devices.push(device);
-        self.attract(model, device, run);
         true
     }
 
-    /// Moves to a device the flows of a model that gain by it, as far as its capacity goes.
-    fn attract(&mut self, model: usize, device: u32, run: Run) {
-        let mut left = match self.wanted(model, device) {
-            Wanted::All => f64::INFINITY,
-            Wanted::UpTo(requests_per_s) => requests_per_s,
-        };
-        let wanted = std::mem::take(&mut self.scratch);
-        for &(_, index) in &wanted {
-            if left <= RATE_EPSILON {
-                break;
-            }
+    /// Takes a model off a device that nobody is served by.
+    pub fn release(&mut self, model: usize, device: u32) {
+        let group = self.problem.devices[device as usize].group;
+        let Some(run) = self.problem.run(&self.problem.models[model], group) else { return };
+        if !self.holds(model, device) {
+            return;
+        }
+        if !self.present.get(model, device as usize) {
+            self.loads_left = self.loads_left.saturating_add(1);
+            self.load_bytes_left = self.load_bytes_left.saturating_add(run.bytes);
+        }
+        self.models[model].touched = true;
+        self.free_bytes[device as usize] += run.bytes;
+        self.held.set(model, device as usize, false);
+        self.models[model].devices.retain(|&held| held != device);
+    }
+
+    /// Moves to a device that holds a model the flows that gain by it, as [`Draft::saving`] just found them.
+    pub fn attract(&mut self, model: usize, device: u32, moves: &mut Vec<Move>) {
+        self.models[model].touched = true;
+        let group = self.problem.devices[device as usize].group;
+        let Some(run) = self.problem.run(&self.problem.models[model], group) else { return };
+        for Wanted { gain, index, requests_per_s } in std::mem::take(&mut self.wanted) {
             let flow = self.models[model].flows[index as usize];
-            let taken = flow.requests_per_s.min(left);
-            left -= taken;
-            self.free(model, flow.device, taken);
-            self.free_us[device as usize] -= taken * run.busy_us;
-            let moved = Flow { device, requests_per_s: taken, ..flow };
-            let rest = flow.requests_per_s - taken;
+            self.free(model, flow.device, requests_per_s);
+            self.free_us[device as usize] -= requests_per_s * run.busy_us;
+            let moved = Flow { device, requests_per_s, cost: flow.cost - gain, ..flow };
+            moves.push(Move { requests_per_s, point: flow.point, from: flow.cost, to: moved.cost });
+            let rest = flow.requests_per_s - requests_per_s;
             if rest > RATE_EPSILON {
                 self.models[model].flows[index as usize].requests_per_s = rest;
                 self.models[model].flows.push(moved);
@@ -197,7 +204,103 @@ impl<'p> Draft<'p> {
                 self.models[model].flows[index as usize] = moved;
             }
         }
-        self.scratch = wanted;
+    }
+
+    /// Serves as much of a new flow as its device has time for. How much that was comes back.
+    pub fn serve(&mut self, model: usize, flow: Flow, busy_us: f64) -> f64 {
+        self.models[model].touched = true;
+        let free_us = &mut self.free_us[flow.device as usize];
+        let all = flow.requests_per_s * busy_us <= *free_us;
+        let served = if all { flow.requests_per_s } else { *free_us / busy_us };
+        *free_us = if all { *free_us - served * busy_us } else { 0.0 };
+        self.models[model].flows.push(Flow { requests_per_s: served, ..flow });
+        served
+    }
+
+    /// Moves as much of a flow to another device as that has time for. How much that was comes back.
+    pub fn redirect(&mut self, model: usize, flow: Flow, (device, cost): (u32, f64), busy_us: f64) -> f64 {
+        let flows = self.models[model].flows.len();
+        let already = self.flow_at(model, flow.point, device);
+        let moved = self.serve(model, Flow { device, cost, ..flow }, busy_us);
+        if let Some(already) = already {
+            self.models[model].flows.truncate(flows);
+            self.models[model].flows[already].requests_per_s += moved;
+        }
+        self.shrink(model, flow.point, flow.device, moved);
+        self.free(model, flow.device, moved);
+        moved
+    }
+
+    /// Notes that nobody answers so many requests of a point.
+    pub fn serve_nobody(&mut self, model: usize, point: u32, requests_per_s: f64) {
+        let cost = self.problem.fallback_cost(&self.problem.models[model]);
+        self.models[model].flows.push(Flow { point, device: NOBODY, requests_per_s, cost });
+    }
+
+    /// Whether a model has what its minimum asks for.
+    pub fn suffices(&self, model: usize) -> bool {
+        let table = &self.problem.models[model];
+        self.models[model].devices.len() as u32 >= table.replicas_min
+            && (table.domains_min <= 1 || self.domains(model).len() as u32 >= table.domains_min)
+    }
+
+    /// Leaves all demand of a model that has no flows to nobody.
+    pub fn unserve(&mut self, model: usize) {
+        self.models[model].flows = unserved(self.problem, &self.problem.models[model]);
+    }
+
+    /// Gives up replicas that serve nobody and that no minimum asks for.
+    pub fn release_idle(&mut self, model: usize) {
+        let mut busy: Vec<u32> = self.models[model].flows.iter().map(|flow| flow.device).collect();
+        busy.sort_unstable();
+        let idle = |device: &u32| busy.binary_search(device).is_err();
+        for device in self.models[model].devices.clone().into_iter().rev().filter(idle) {
+            if self.models[model].devices.len() as u32 <= self.problem.models[model].replicas_min {
+                return;
+            }
+            self.release(model, device);
+            if !self.suffices(model) {
+                self.hold(model, device);
+            }
+        }
+    }
+
+    /// Takes away all flows of a model.
+    pub fn dismiss(&mut self, model: usize) {
+        self.models[model].touched = true;
+        for flow in std::mem::take(&mut self.models[model].flows) {
+            self.free(model, flow.device, flow.requests_per_s);
+        }
+    }
+
+    /// Takes requests from a flow, and the flow away with its last.
+    fn shrink(&mut self, model: usize, point: u32, device: u32, requests_per_s: f64) {
+        let Some(at) = self.flow_at(model, point, device) else { return };
+        let flows = &mut self.models[model].flows;
+        flows[at].requests_per_s -= requests_per_s;
+        if flows[at].requests_per_s <= RATE_EPSILON {
+            flows.swap_remove(at);
+        }
+    }
+
+    /// Where a model's flow from a point to a device is.
+    pub fn flow_at(&self, model: usize, point: u32, device: u32) -> Option<usize> {
+        self.models[model].flows.iter().position(|flow| (flow.point, flow.device) == (point, device))
+    }
+
+    /// What a request of a point costs on each device that holds the model.
+    pub fn options(&self, model: usize, point: u32) -> impl Iterator<Item = (f64, u32)> {
+        let table = &self.problem.models[model];
+        let place = table.demand[point as usize].place;
+        let cost =
+            move |device: u32| self.problem.request_cost(table, place, self.problem.devices[device as usize].group);
+        self.models[model].devices.iter().map(move |&device| (cost(device), device))
+    }
+
+    /// How long a request of a model takes of a device.
+    pub fn busy_us(&self, model: usize, device: u32) -> Option<f64> {
+        let group = self.problem.devices[device as usize].group;
+        self.problem.run(&self.problem.models[model], group).map(|run| run.busy_us)
     }
 
     /// Gives back the capacity that requests took.
@@ -205,10 +308,21 @@ impl<'p> Draft<'p> {
         if device == NOBODY {
             return;
         }
-        let group = self.problem.devices[device as usize].group;
-        if let Some(run) = self.problem.run(&self.problem.models[model], group) {
-            self.free_us[device as usize] += requests_per_s * run.busy_us;
+        if let Some(busy_us) = self.busy_us(model, device) {
+            self.free_us[device as usize] += requests_per_s * busy_us;
         }
+    }
+
+    /// What loading a model on a device costs.
+    pub fn load_price(&self, model: usize, device: u32) -> f64 {
+        let group = self.problem.devices[device as usize].group;
+        let run = self.problem.run(&self.problem.models[model], group);
+        run.map_or(0.0, |run| self.problem.loading_cost(run.bytes))
+    }
+
+    /// Devices that hold a model and did not, with `true`, and that held it and do not.
+    pub fn differences(&self, model: usize) -> impl Iterator<Item = (u32, bool)> {
+        self.held.differences(&self.present, model).map(|(device, held)| (device as u32, held))
     }
 
     /// Failure domains that a model is in.
@@ -221,7 +335,9 @@ impl<'p> Draft<'p> {
     }
 }
 
-enum Wanted {
-    All,
-    UpTo(f64),
+/// A flow that would rather be served by a device that is being weighed.
+struct Wanted {
+    gain: f64,
+    index: u32,
+    requests_per_s: f64,
 }

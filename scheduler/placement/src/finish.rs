@@ -9,21 +9,37 @@ use crate::plan::{Because, Cost, ModelPlan, Replica, Route, Share, Shortfall};
 /// Candidates that a route names, those without a share included.
 const CANDIDATES: usize = 3;
 
+/// A model as it is placed and served: what all parts of its plan are made from.
+struct Finished<'a> {
+    draft: &'a Draft<'a>,
+    model: usize,
+    /// In ascending order.
+    devices: Vec<u32>,
+    /// By point and device.
+    flows: Vec<Flow>,
+    shortfall: Shortfall,
+    /// By point: the cheapest groups that hold the model, cheapest first, each with the position of its replicas in
+    /// `by_group`.
+    near: Vec<[Option<(f64, u32)>; CANDIDATES]>,
+    /// Positions of replicas, group by group.
+    by_group: Vec<Vec<u32>>,
+}
+
 /// The plan of one model.
 pub(crate) fn model_plan(draft: &Draft<'_>, model: usize) -> Arc<ModelPlan> {
-    let problem = draft.problem;
-    let table = &problem.models[model];
-    let Placed { mut devices, flows } = draft.models[model].clone();
+    let Placed { mut devices, flows, .. } = draft.models[model].clone();
     devices.sort_unstable();
     let flows = merged(flows);
     let shortfall = shortfall(draft, model);
-    let replicas = replicas(draft, model, &devices, &flows, shortfall);
+    let cost = cost(draft, model, &devices, &flows, shortfall);
+    let mut finished = Finished { draft, model, devices, flows, shortfall, near: Vec::new(), by_group: Vec::new() };
+    finished.look_around();
     Arc::new(ModelPlan {
-        model: table.spec.key.clone(),
-        replicas,
-        routes: routes(draft, model, &devices, &flows),
+        model: draft.problem.models[model].spec.key.clone(),
+        replicas: finished.replicas(),
+        routes: finished.routes(),
         shortfall,
-        cost: cost(draft, model, &devices, &flows, shortfall),
+        cost,
     })
 }
 
@@ -50,7 +66,7 @@ pub(crate) fn shortfall(draft: &Draft<'_>, model: usize) -> Shortfall {
     }
 }
 
-/// What a model adds to the objective.
+/// What a model adds to the objective, loads apart: those depend on what was there before.
 pub(crate) fn cost(draft: &Draft<'_>, model: usize, devices: &[u32], flows: &[Flow], shortfall: Shortfall) -> Cost {
     let problem = draft.problem;
     let table = &problem.models[model];
@@ -62,127 +78,152 @@ pub(crate) fn cost(draft: &Draft<'_>, model: usize, devices: &[u32], flows: &[Fl
             continue;
         }
         let group = problem.devices[flow.device as usize].group as usize;
-        let row = problem.network_row(table.demand[flow.point as usize].place);
-        cost.network += table.spec.value * row[group] * flow.requests_per_s;
+        let place = table.demand[flow.point as usize].place as usize;
+        cost.network += table.spec.value * problem.network_to(group as u32)[place] * flow.requests_per_s;
         cost.compute += table.compute_cost[group] * flow.requests_per_s;
     }
     for &device in devices {
         let group = problem.devices[device as usize].group;
         let bytes = problem.run(table, group).map_or(0, |run| run.bytes);
         cost.holding += problem.holding_cost(group, bytes);
-        if !draft.present.get(model, device as usize) {
-            cost.loading += problem.loading_cost(bytes);
-        }
     }
     cost
 }
 
-fn routes(draft: &Draft<'_>, model: usize, devices: &[u32], flows: &[Flow]) -> Vec<Route> {
-    let problem = draft.problem;
-    let table = &problem.models[model];
-    let groups: Vec<u32> = devices.iter().map(|&device| problem.devices[device as usize].group).collect();
-    let mut routes = Vec::with_capacity(table.demand.len());
-    let mut rest = flows;
-    let mut near: Vec<(f64, u32)> = Vec::new();
-    for (point, demand) in table.demand.iter().enumerate() {
-        let here = rest.partition_point(|flow| flow.point as usize == point);
-        let (flows, after) = rest.split_at(here);
-        rest = after;
-        let cost = |replica: u32| problem.request_cost(table, demand.place, groups[replica as usize]);
-        let mut to: Vec<Share> = Vec::with_capacity(CANDIDATES);
-        for flow in flows.iter().filter(|flow| flow.device != NOBODY) {
-            let share = if flows.len() == 1 { 1.0 } else { flow.requests_per_s / demand.requests_per_s };
-            let replica = devices.partition_point(|&device| device < flow.device) as u32;
-            to.push(Share { replica, share: share.min(1.0) });
-        }
-        if to.len() < CANDIDATES {
-            nearest(&mut near, devices.len(), cost, CANDIDATES);
-            let shared = to.len();
-            for &(_, replica) in near.iter() {
-                if to.len() < CANDIDATES && !to[..shared].iter().any(|share| share.replica == replica) {
-                    to.push(Share { replica, share: 0.0 });
+impl Finished<'_> {
+    /// Finds the cheapest groups of each point.
+    fn look_around(&mut self) {
+        let problem = self.draft.problem;
+        let table = &problem.models[self.model];
+        let mut positions: Vec<(u32, u32)> =
+            self.devices.iter().zip(0..).map(|(&device, at)| (problem.devices[device as usize].group, at)).collect();
+        positions.sort_unstable();
+        self.near = vec![[None; CANDIDATES]; table.demand.len()];
+        for run in positions.chunk_by(|a, b| a.0 == b.0) {
+            let (group, at) = (run[0].0, self.by_group.len() as u32);
+            self.by_group.push(run.iter().map(|&(_, replica)| replica).collect());
+            let (column, compute) = (problem.network_to(group), table.compute_cost[group as usize]);
+            for (near, demand) in self.near.iter_mut().zip(&table.demand) {
+                let cost = table.spec.value * column[demand.place as usize] + compute;
+                let dearer = |slot: &Option<(f64, u32)>| slot.is_none_or(|(other, _)| cost < other);
+                if let Some(slot) = near.iter().position(dearer) {
+                    near[slot..].rotate_right(1);
+                    near[slot] = Some((cost, at));
                 }
             }
         }
-        to.sort_by(|a, b| {
-            let idle = |share: &Share| share.share == 0.0;
-            idle(a).cmp(&idle(b)).then(cost(a.replica).total_cmp(&cost(b.replica))).then(a.replica.cmp(&b.replica))
+    }
+
+    /// The flows of each point, in the order of points.
+    fn by_point(&self) -> impl Iterator<Item = &[Flow]> {
+        let mut rest = self.flows.as_slice();
+        (0..self.near.len()).map(move |point| {
+            let here = rest.partition_point(|flow| flow.point as usize == point);
+            let (flows, after) = rest.split_at(here);
+            rest = after;
+            flows
+        })
+    }
+
+    fn replica(&self, device: u32) -> u32 {
+        self.devices.partition_point(|&other| other < device) as u32
+    }
+
+    fn routes(&self) -> Vec<Route> {
+        let problem = self.draft.problem;
+        let demand = problem.models[self.model].demand.iter();
+        let routes = demand.zip(self.by_point()).zip(&self.near).map(|((demand, flows), near)| Route {
+            place: problem.input.places[demand.place as usize].id.clone(),
+            requests_per_s: demand.requests_per_s,
+            to: self.shares(demand.requests_per_s, flows, near),
         });
-        let place = problem.input.places[demand.place as usize].id.clone();
-        routes.push(Route { place, requests_per_s: demand.requests_per_s, to });
+        routes.collect()
     }
-    routes
-}
 
-/// The cheapest replicas, cheapest first.
-fn nearest(near: &mut Vec<(f64, u32)>, replicas: usize, cost: impl Fn(u32) -> f64, count: usize) {
-    near.clear();
-    for replica in 0..replicas as u32 {
-        let cost = cost(replica);
-        if near.len() == count && near[count - 1].0 <= cost {
-            continue;
+    /// Who serves a point, the cheapest first, and who else could.
+    fn shares(&self, requests_per_s: f64, flows: &[Flow], near: &[Option<(f64, u32)>]) -> Vec<Share> {
+        let mut served: Vec<&Flow> = flows.iter().filter(|flow| flow.device != NOBODY).collect();
+        served.sort_by(|a, b| a.cost.total_cmp(&b.cost).then(a.device.cmp(&b.device)));
+        let alone = flows.len() == 1;
+        let share = |flow: &Flow| if alone { 1.0 } else { (flow.requests_per_s / requests_per_s).min(1.0) };
+        let mut to = Vec::with_capacity(served.len().max(CANDIDATES));
+        to.extend(served.iter().map(|flow| Share { replica: self.replica(flow.device), share: share(flow) }));
+        let others = near.iter().flatten().flat_map(|&(_, at)| &self.by_group[at as usize]);
+        for &replica in others {
+            if to.len() >= CANDIDATES {
+                break;
+            }
+            if !to.iter().any(|share| share.replica == replica) {
+                to.push(Share { replica, share: 0.0 });
+            }
         }
-        let at = near.partition_point(|&(other, _)| other <= cost);
-        near.insert(at, (cost, replica));
-        near.truncate(count);
+        to
     }
-}
 
-fn replicas(draft: &Draft<'_>, model: usize, devices: &[u32], flows: &[Flow], shortfall: Shortfall) -> Vec<Replica> {
-    let problem = draft.problem;
-    let table = &problem.models[model];
-    let mut saves = vec![0.0; devices.len()];
-    let mut rates = vec![0.0; devices.len()];
-    let mut most = vec![(0.0, 0); devices.len()];
-    let groups: Vec<u32> = devices.iter().map(|&device| problem.devices[device as usize].group).collect();
-    let mut near = Vec::new();
-    let mut near_point = u32::MAX;
-    for flow in flows.iter().filter(|flow| flow.device != NOBODY) {
-        let place = table.demand[flow.point as usize].place;
-        if near_point != flow.point {
-            near_point = flow.point;
-            let cost = |replica: u32| problem.request_cost(table, place, groups[replica as usize]);
-            nearest(&mut near, devices.len(), cost, 2);
+    fn replicas(&self) -> Vec<Replica> {
+        let problem = self.draft.problem;
+        let table = &problem.models[self.model];
+        let nobody = problem.fallback_cost(table);
+        let mut work = vec![Work::default(); self.devices.len()];
+        for (flows, near) in self.by_point().zip(&self.near) {
+            for flow in flows.iter().filter(|flow| flow.device != NOBODY) {
+                let replica = self.replica(flow.device);
+                let others = |&(_, at): &(f64, u32)| self.by_group[at as usize].iter().any(|&other| other != replica);
+                let next = near.iter().flatten().copied().find(others).map_or(nobody, |(cost, _)| cost.min(nobody));
+                let work = &mut work[replica as usize];
+                work.saves += (next - flow.cost).max(0.0) * flow.requests_per_s;
+                work.requests_per_s += flow.requests_per_s;
+                if flow.requests_per_s > work.most.0 {
+                    work.most = (flow.requests_per_s, table.demand[flow.point as usize].place);
+                }
+            }
         }
-        let replica = devices.partition_point(|&device| device < flow.device);
-        let next = near.iter().find(|&&(_, other)| other as usize != replica).map(|&(cost, _)| cost);
-        let next = next.unwrap_or(f64::INFINITY).min(problem.fallback_cost(table));
-        let here = problem.request_cost(table, place, groups[replica]);
-        saves[replica] += (next - here).max(0.0) * flow.requests_per_s;
-        rates[replica] += flow.requests_per_s;
-        if flow.requests_per_s > most[replica].0 {
-            most[replica] = (flow.requests_per_s, place);
-        }
+        let alone = self.alone_in_domain();
+        let replica = |((&device, work), alone): ((&u32, Work), bool)| {
+            let entry = &problem.devices[device as usize];
+            Replica {
+                pop: problem.input.pops[entry.pop as usize].id.clone(),
+                device: DeviceIndex(entry.index),
+                requests_per_s: work.requests_per_s,
+                because: self.because(device, &work, alone),
+            }
+        };
+        self.devices.iter().zip(work).zip(alone).map(replica).collect()
     }
-    let needed = devices.len() as u32 <= table.replicas_min || shortfall.replicas > 0;
-    let domains = draft.domains(model).len() as u32;
-    let alone = |replica: usize| {
-        let domain = |device: u32| problem.devices[device as usize].domain;
-        !devices.iter().enumerate().any(|(at, &d)| at != replica && domain(d) == domain(devices[replica]))
-    };
-    let because = |replica: usize, device: u32| {
-        let group = groups[replica];
+
+    /// For each replica, whether the model has no other in its failure domain.
+    fn alone_in_domain(&self) -> Vec<bool> {
+        let domain = |&device: &u32| self.draft.problem.devices[device as usize].domain;
+        let mut domains: Vec<u32> = self.devices.iter().map(domain).collect();
+        domains.sort_unstable();
+        let count = |of: u32| domains.partition_point(|&d| d <= of) - domains.partition_point(|&d| d < of);
+        self.devices.iter().map(|device| count(domain(device)) == 1).collect()
+    }
+
+    fn because(&self, device: u32, work: &Work, alone: bool) -> Because {
+        let problem = self.draft.problem;
+        let table = &problem.models[self.model];
+        let group = problem.devices[device as usize].group;
         let bytes = problem.run(table, group).map_or(0, |run| run.bytes);
-        let pays = saves[replica] > RATE_EPSILON && saves[replica] >= problem.holding_cost(group, bytes);
-        if pays {
-            let place = problem.input.places[most[replica].1 as usize].id.clone();
-            Because::Demand { saves: saves[replica], place }
-        } else if domains <= table.domains_min && table.domains_min > 1 && alone(replica) {
+        let tight = self.devices.len() as u32 <= table.replicas_min || self.shortfall.replicas > 0;
+        if work.saves > RATE_EPSILON && work.saves >= problem.holding_cost(group, bytes) {
+            let place = problem.input.places[work.most.1 as usize].id.clone();
+            Because::Demand { saves: work.saves, place }
+        } else if tight && alone && table.domains_min > 1 {
             Because::FailureDomains
-        } else if needed || !draft.present.get(model, device as usize) {
+        } else if tight {
             Because::Minimum
         } else {
             Because::Kept
         }
-    };
-    let replica = |(at, &device): (usize, &u32)| {
-        let entry = &problem.devices[device as usize];
-        Replica {
-            pop: problem.input.pops[entry.pop as usize].id.clone(),
-            device: DeviceIndex(entry.index),
-            requests_per_s: rates[at],
-            because: because(at, device),
-        }
-    };
-    devices.iter().enumerate().map(replica).collect()
+    }
+}
+
+/// What a replica does.
+#[derive(Clone, Copy, Default)]
+struct Work {
+    saves: f64,
+    requests_per_s: f64,
+    /// The most requests from one place, and that place.
+    most: (f64, u32),
 }

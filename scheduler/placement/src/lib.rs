@@ -9,18 +9,29 @@ mod bits;
 mod certificate;
 mod check;
 mod draft;
+mod dual;
+mod explain;
+mod facility;
 mod finish;
 mod greedy;
 mod ids;
+mod improve;
 mod input;
+mod instance;
 mod plan;
 mod problem;
 mod report;
+mod resume;
+mod rng;
+mod routing;
+mod ruin;
+pub mod scenario;
 mod solve;
 mod what_if;
 
 pub use certificate::Certificate;
 pub use check::{Violation, check};
+pub use explain::{Explanation, explain};
 pub use ids::{DeviceClassName, DeviceIndex, FailureDomain, ModelKey, PlaceId, PopId, RegionId};
 pub use input::{
     Accelerator, ChurnBudget, Demand, DeviceClass, DeviceCost, DeviceKind, Input, Latency, Loaded, Location,
@@ -29,5 +40,6 @@ pub use input::{
 pub use plan::{Because, Cost, ModelPlan, Plan, Replica, Route, Share, Shortfall};
 pub use problem::InputError;
 pub use report::{Missing, Moves, Report, Unplaced, Utilisation};
+pub use rng::Rng;
 pub use solve::solve;
 pub use what_if::{WhatIf, WhatIfError};

@@ -33,7 +33,7 @@ pub struct ModelPlan {
     /// What its minimum asks for and the plan could not give.
     #[serde(default)]
     pub shortfall: Shortfall,
-    /// What it adds to the objective.
+    /// What it adds to the objective, loads apart: those depend on what was there before.
     pub cost: Cost,
 }
 
@@ -66,7 +66,7 @@ pub enum Because {
     Minimum,
     /// The model's smallest number of failure domains asks for it.
     FailureDomains,
-    /// It is there already, and nothing is gained by moving it.
+    /// It shares the load of others near it, or is there already and not worth moving.
     Kept,
 }
 
@@ -157,7 +157,7 @@ impl Plan {
         self.models.iter().flat_map(|plan| plan.loaded())
     }
 
-    /// The objective.
+    /// The objective, loads apart.
     pub fn cost(&self) -> Cost {
         let mut cost = Cost::default();
         self.models.iter().for_each(|plan| cost += plan.cost);

@@ -3,6 +3,11 @@
 //! Devices of one class, price and region at one place are a **group**: they cost every request the same, so phases weigh
 //! groups and only then pick a device by what is free on it. `build.rs` checks the input and makes the tables.
 
+use std::collections::hash_map::DefaultHasher;
+use std::hash::{Hash, Hasher};
+use std::ops::Range;
+
+use crate::ids::RegionId;
 use crate::input::{DeviceKind, Input, ModelSpec, Options, PopState};
 
 mod build;
@@ -19,8 +24,10 @@ pub(crate) struct Problem<'a> {
     pub pop_devices: Vec<u32>,
     /// By model, in the order of keys.
     pub models: Vec<Model<'a>>,
-    /// Round trips, `place * groups.len() + group`.
-    pub network_ms: Vec<f64>,
+    /// Round trips, `place * groups.len() + group`, for those who search.
+    pub network_f32: Vec<f32>,
+    /// By group: `group * places + place`.
+    pub network_to: Vec<f64>,
 }
 
 /// Devices that cost every request the same.
@@ -29,6 +36,7 @@ pub(crate) struct Group {
     pub class: u32,
     pub kind: DeviceKind,
     pub region: u32,
+    pub region_id: RegionId,
     pub price_per_gib: f64,
     pub devices: Vec<u32>,
 }
@@ -47,6 +55,8 @@ pub(crate) struct Device {
 /// A model against the groups.
 pub(crate) struct Model<'a> {
     pub spec: &'a ModelSpec,
+    /// The groups it could be in lie in this range: groups are in the order of their kinds.
+    pub groups: Range<usize>,
     /// By class; `None` where it cannot or may not run.
     pub runs: Vec<Option<Run>>,
     /// Milliseconds a request takes in a group, network apart, times the model's value; infinite where it may not be.
@@ -75,6 +85,16 @@ pub(crate) struct Point {
     pub requests_per_s: f64,
 }
 
+impl Group {
+    /// Stands for what tells this group from others.
+    pub fn mark(&self, input: &Input) -> u64 {
+        let mut hash = DefaultHasher::new();
+        let (place, class) = (&input.places[self.place as usize].id, &input.device_classes[self.class as usize].name);
+        (place, class, &self.region_id, self.price_per_gib.to_bits()).hash(&mut hash);
+        hash.finish()
+    }
+}
+
 const GIB: f64 = (1u64 << 30) as f64;
 
 impl Problem<'_> {
@@ -87,15 +107,15 @@ impl Problem<'_> {
         self.options().utilisation_max * 1e6
     }
 
-    /// The round trips of one place, by group.
-    pub fn network_row(&self, place: u32) -> &[f64] {
-        let width = self.groups.len();
-        &self.network_ms[place as usize * width..][..width]
+    /// The round trips to one group, by place.
+    pub fn network_to(&self, group: u32) -> &[f64] {
+        let height = self.input.places.len();
+        &self.network_to[group as usize * height..][..height]
     }
 
     /// What one request of a model from a place costs in a group.
     pub fn request_cost(&self, model: &Model<'_>, place: u32, group: u32) -> f64 {
-        model.spec.value * self.network_row(place)[group as usize] + model.compute_cost[group as usize]
+        model.spec.value * self.network_to(group)[place as usize] + model.compute_cost[group as usize]
     }
 
     /// What one request of a model costs that nobody answers.
@@ -119,6 +139,16 @@ impl Problem<'_> {
     /// What loading so many bytes costs.
     pub fn loading_cost(&self, bytes: u64) -> f64 {
         self.options().load_price_per_gib * bytes as f64 / GIB
+    }
+
+    /// Whether a device may take a model that it has not.
+    pub fn takes_new(&self, device: u32) -> bool {
+        self.devices[device as usize].state == PopState::Active
+    }
+
+    /// Whether a device may keep a model that it has.
+    pub fn keeps(&self, device: u32) -> bool {
+        self.devices[device as usize].state != PopState::Draining
     }
 
     /// The device at a position in a PoP's list, if it may hold models.

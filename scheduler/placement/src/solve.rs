@@ -1,54 +1,142 @@
 //! The whole solve: tables, phases, plan, report.
 
-use std::collections::HashMap;
+use std::sync::Arc;
 
-use crate::bits::Bits;
+use crate::certificate::{self, Certificate, Proof};
 use crate::draft::Draft;
+use crate::dual::Dual;
 use crate::finish;
-use crate::greedy::greedy;
-use crate::ids::PopId;
-use crate::input::{Input, Loaded};
-use crate::plan::Plan;
+use crate::greedy::{self, Greedy};
+use crate::improve::Improver;
+use crate::input::Input;
+use crate::instance::Prices;
+use crate::plan::{ModelPlan, Plan};
 use crate::problem::{InputError, Problem};
 use crate::report::Report;
+use crate::resume::{self, Changes, Pops};
+use crate::rng::Rng;
+use crate::routing;
+use crate::ruin::ruin;
 
 mod reporting;
 
+/// Rounds of local search.
+const ROUNDS: usize = 2;
+
 /// Plans which device holds which model and where demand goes.
 ///
-/// What `previous` planned and what the input says is loaded stays where nothing is gained by moving it.
+/// What `previous` planned and what the input says is loaded stays where nothing is gained by moving it. Models that
+/// nothing has happened to since are not looked at: with the same input, the plan stays as it is.
 ///
 /// # Errors
 /// If the input contradicts itself. An input that cannot be satisfied is no error: what counts most is placed, and the
 /// report says what is missing.
 pub fn solve(input: &Input, previous: Option<&Plan>) -> Result<(Plan, Report), InputError> {
     let problem = Problem::new(input)?;
-    let present = present(&problem, previous);
-    let mut draft = Draft::new(&problem, present);
-    greedy(&mut draft);
-    let models = (0..problem.models.len()).map(|model| finish::model_plan(&draft, model)).collect();
-    let plan = Plan { models, certificate: None };
-    let report = reporting::report(&draft, previous, &plan);
+    let pops: Pops<'_> = input.pops.iter().map(|pop| &pop.id).zip(0..).collect();
+    let mut draft = Draft::new(&problem, resume::present(&problem, &pops, previous));
+    let changes = match previous {
+        Some(previous) => resume::resume(&mut draft, &pops, previous),
+        None => Changes::all(&problem),
+    };
+    let mut search = Search { prices: Prices::none(problem.groups.len()), ..Search::default() };
+    match previous {
+        Some(_) => search.repair(&mut draft, &changes),
+        None => search.place(&mut draft),
+    }
+    let bounds = search.bounds(&draft, &changes);
+    let models = (0..problem.models.len()).map(|model| plan_of(&draft, previous, &changes, model)).collect();
+    let plan = Plan { models, certificate: Some(Arc::new(certificate(&draft, &bounds))) };
+    let report = reporting::report(&draft, &plan, &bounds);
     Ok((plan, report))
 }
 
-/// What is loaded or was planned, `model x device`. What names a PoP, device or model that is gone is passed over.
-fn present(problem: &Problem<'_>, previous: Option<&Plan>) -> Bits {
-    let pops: HashMap<&PopId, u32> = problem.input.pops.iter().map(|pop| &pop.id).zip(0..).collect();
-    let mut present = Bits::new(problem.models.len(), problem.devices.len());
-    let mut mark = |loaded: &Loaded| {
-        let model = problem.models.binary_search_by(|model| model.spec.key.cmp(&loaded.model)).ok()?;
-        let device = problem.device_at(*pops.get(&loaded.pop)?, loaded.device.0)?;
-        present.set(model, device as usize, true);
-        Some(())
+/// The tables of the phases.
+#[derive(Default)]
+struct Search {
+    prices: Prices,
+    improver: Improver,
+    dual: Dual,
+}
+
+impl Search {
+    /// From nothing: minimums, the greedy fill, rounds of local search, and some ruin.
+    fn place(&mut self, draft: &mut Draft<'_>) {
+        let all: Vec<u32> = (0..draft.models.len() as u32).collect();
+        let models = &greedy::by_weight(draft, &all);
+        self.fill(draft, models);
+        for round in 1..=ROUNDS {
+            self.improver.improve(draft, models, &self.prices);
+            if round < ROUNDS {
+                Greedy::new(draft, models, &self.prices).fill(draft, models);
+            }
+            routing::route(draft, models);
+        }
+        models.iter().for_each(|&model| draft.release_idle(model as usize));
+        let rng = &mut Rng::new(draft.problem.options().seed);
+        ruin(draft, &mut self.improver, &self.prices, rng);
+    }
+
+    /// From a plan that stands: replicas stay where they are, those that are needed now are added, and those that have
+    /// become useless go.
+    fn repair(&mut self, draft: &mut Draft<'_>, changes: &Changes) {
+        for &model in changes.reroute.iter().chain(&changes.replan) {
+            routing::route_alone(draft, model as usize);
+        }
+        let order = greedy::by_weight(draft, &changes.replan);
+        self.fill(draft, &order);
+        self.improver.trim(draft, &changes.shrunk, &self.prices);
+        routing::route(draft, &order);
+        greedy::offer(draft, &changes.grown, &self.prices);
+    }
+
+    /// Minimums first, then whatever pays.
+    fn fill(&mut self, draft: &mut Draft<'_>, models: &[u32]) {
+        if models.is_empty() {
+            return;
+        }
+        let mut greedy = Greedy::new(draft, models, &self.prices);
+        models.iter().for_each(|&model| greedy.minimum(draft, model as usize));
+        greedy.fill(draft, models);
+    }
+
+    /// What no placement of each model can be below. A model that nothing has happened to has its bound from before.
+    fn bounds(&mut self, draft: &Draft<'_>, changes: &Changes) -> Vec<f64> {
+        let bound = |(model, known): (usize, &Option<f64>)| {
+            known.unwrap_or_else(|| self.improver.bound(draft, model, &self.prices, &mut self.dual))
+        };
+        changes.bounds.iter().enumerate().map(bound).collect()
+    }
+}
+
+/// The plan of a model: the one before, where nothing was touched.
+fn plan_of(draft: &Draft<'_>, previous: Option<&Plan>, changes: &Changes, model: usize) -> Arc<ModelPlan> {
+    let key = &draft.problem.models[model].spec.key;
+    let before = previous.filter(|_| !draft.models[model].touched && !changes.replan.contains(&(model as u32)));
+    let before = before.and_then(|plan| {
+        let at = plan.models.binary_search_by(|plan| plan.model.cmp(key)).ok()?;
+        Some(plan.models[at].clone())
+    });
+    before.unwrap_or_else(|| finish::model_plan(draft, model))
+}
+
+/// What the next solve is to know. Then nothing of this plan has to be loaded, so its loads are taken off the bounds.
+fn certificate(draft: &Draft<'_>, bounds: &[f64]) -> Certificate {
+    let (problem, input) = (draft.problem, draft.problem.input);
+    let proof = |(model, bound): (usize, &f64)| {
+        let spec = problem.models[model].spec;
+        let loads = draft.differences(model).filter(|&(_, held)| held);
+        let loads: f64 = loads.map(|(device, _)| draft.load_price(model, device)).sum();
+        (spec.key.clone(), Proof { spec: certificate::spec(spec), bound: bound - loads })
     };
-    for loaded in &problem.input.current {
-        mark(loaded);
+    let mut groups: Vec<u64> = problem.groups.iter().map(|group| group.mark(input)).collect();
+    groups.sort_unstable();
+    Certificate {
+        world: certificate::world(input),
+        pops: input.pops.iter().map(|pop| (pop.id.clone(), certificate::pop(pop))).collect(),
+        models: bounds.iter().enumerate().map(proof).collect(),
+        groups,
     }
-    for loaded in previous.into_iter().flat_map(Plan::replicas) {
-        mark(&loaded);
-    }
-    present
 }
 
 #[cfg(test)]

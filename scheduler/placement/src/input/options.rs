@@ -33,7 +33,7 @@ impl Default for Options {
             utilisation_max: 0.7,
             fallback_ms: 2_000.0,
             preferred_penalty_ms: 0.0,
-            load_price_per_gib: 2.0,
+            load_price_per_gib: 0.5,
             shortfall_price: 10_000.0,
             demand_change_min: 0.05,
         }

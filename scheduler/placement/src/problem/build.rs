@@ -46,7 +46,11 @@ impl<'a> Problem<'a> {
         }
         let network_ms = network(input, &places, &groups)?;
         let models = models(input, &places, &classes, &regions, &groups)?;
-        Ok(Self { input, groups, devices, pop_devices, models, network_ms })
+        let network_f32: Vec<f32> = network_ms.iter().map(|&ms| ms as f32).collect();
+        let width = groups.len();
+        let column = |group: usize| network_ms.iter().skip(group).step_by(width.max(1)).copied();
+        let network_to = (0..width).flat_map(column).collect();
+        Ok(Self { input, groups, devices, pop_devices, models, network_f32, network_to })
     }
 }
 
@@ -138,7 +142,8 @@ fn fleet<'a>(
             let group = intern(&mut known, (place, class, region, price_per_gib.to_bits()));
             if group as usize == groups.len() {
                 let kind = input.device_classes[class as usize].kind;
-                groups.push(Group { place, class, kind, region, price_per_gib, devices: Vec::new() });
+                let region_id = pop.region.clone();
+                groups.push(Group { place, class, kind, region, region_id, price_per_gib, devices: Vec::new() });
             }
             groups[group as usize].devices.push(devices.len() as u32);
             devices.push(Device {
@@ -152,7 +157,18 @@ fn fleet<'a>(
         }
         pop_devices.push(devices.len() as u32);
     }
+    by_kind(&mut groups, &mut devices);
     Ok((groups, devices, pop_devices))
+}
+
+/// Puts groups of one kind side by side, so that a model which needs that kind has its groups in one piece.
+fn by_kind(groups: &mut [Group], devices: &mut [Device]) {
+    groups.sort_by_key(|group| group.kind == DeviceKind::Gpu);
+    for (position, group) in (0..).zip(&*groups) {
+        for &device in &group.devices {
+            devices[device as usize].group = position;
+        }
+    }
 }
 
 /// Round trips from every place to every group. Measured ones go before those from the distance.
@@ -276,16 +292,18 @@ fn model<'a>(
         runs.push(run.map(|(run, _)| run));
     }
     let allowed = allowed(spec, regions);
-    let compute_cost = groups
+    let compute_cost: Vec<f64> = groups
         .iter()
         .map(|group| if allowed(group.region) { costs[group.class as usize] } else { f64::INFINITY })
         .collect();
+    let first = compute_cost.iter().position(|cost| cost.is_finite()).unwrap_or(0);
+    let end = compute_cost.iter().rposition(|cost| cost.is_finite()).map_or(first, |last| last + 1);
     let wanted = !spec.replicas.scale_to_zero || !demand.is_empty();
     let replicas_max = spec.replicas.max.unwrap_or(u32::MAX);
     let at_least = |count: u32| if wanted { count.min(replicas_max) } else { 0 };
     let domains_min = at_least(spec.replicas.domains_min);
     let replicas_min = at_least(spec.replicas.min).max(domains_min);
-    Ok(Model { spec, runs, compute_cost, demand, replicas_min, domains_min, replicas_max })
+    Ok(Model { spec, groups: first..end, runs, compute_cost, demand, replicas_min, domains_min, replicas_max })
 }
 
 /// How a model runs on a class, and how long a request alone takes.

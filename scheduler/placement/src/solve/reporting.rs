@@ -1,25 +1,28 @@
 //! What is said about a plan: cost, utilisation, moves, and what is missing.
 
-use std::collections::BTreeSet;
-
 use super::Draft;
 use crate::draft::{NOBODY, RATE_EPSILON};
 use crate::finish;
+use crate::ids::DeviceIndex;
 use crate::input::{DeviceKind, Loaded, PopState};
-use crate::plan::{Plan, Shortfall};
+use crate::plan::{Cost, Plan, Shortfall};
 use crate::problem::{Model, Problem};
 use crate::report::{Missing, Moves, Report, Unplaced, Utilisation};
 
 /// The report on a plan that was made of this draft.
-pub(super) fn report(draft: &Draft<'_>, previous: Option<&Plan>, plan: &Plan) -> Report {
-    let cost = plan.cost();
+pub(super) fn report(draft: &Draft<'_>, plan: &Plan, bounds: &[f64]) -> Report {
+    let moves = moves(draft);
+    let cost = Cost { loading: draft.problem.loading_cost(moves.load_bytes), ..plan.cost() };
+    let total = cost.total();
+    // Rounding must not let a bound lie above a plan that is best.
+    let lower_bound = bounds.iter().sum::<f64>().min(total);
     Report {
         cost,
-        lower_bound: 0.0,
-        gap: if cost.total() > 0.0 { 1.0 } else { 0.0 },
+        lower_bound,
+        gap: if total > 0.0 { (total - lower_bound) / total } else { 0.0 },
         utilisation: utilisation(draft),
         unplaced: unplaced(draft),
-        moves: moves(draft, previous, plan),
+        moves,
     }
 }
 
@@ -52,19 +55,26 @@ fn utilisation(draft: &Draft<'_>) -> Vec<Utilisation> {
     classes
 }
 
-fn moves(draft: &Draft<'_>, previous: Option<&Plan>, plan: &Plan) -> Moves {
-    let input = draft.problem.input;
-    let had: BTreeSet<Loaded> =
-        input.current.iter().cloned().chain(previous.into_iter().flat_map(Plan::replicas)).collect();
-    let wanted: BTreeSet<Loaded> = plan.replicas().collect();
-    let mut moves = Moves { unloads: had.difference(&wanted).cloned().collect(), ..Moves::default() };
-    for (model, placed) in draft.models.iter().enumerate() {
-        for &device in placed.devices.iter().filter(|&&device| !draft.present.get(model, device as usize)) {
-            let group = draft.problem.devices[device as usize].group;
-            moves.load_bytes += draft.problem.run(&draft.problem.models[model], group).map_or(0, |run| run.bytes);
+/// What is to be loaded and given up. What was on a PoP that is gone cannot be given up any more.
+fn moves(draft: &Draft<'_>) -> Moves {
+    let problem = draft.problem;
+    let mut moves = Moves::default();
+    for (model, table) in problem.models.iter().enumerate() {
+        let loaded = |device: u32| {
+            let device = &problem.devices[device as usize];
+            let pop = problem.input.pops[device.pop as usize].id.clone();
+            Loaded { model: table.spec.key.clone(), pop, device: DeviceIndex(device.index) }
+        };
+        for (device, held) in draft.differences(model) {
+            if held {
+                let group = problem.devices[device as usize].group;
+                moves.load_bytes += problem.run(table, group).map_or(0, |run| run.bytes);
+                moves.loads.push(loaded(device));
+            } else {
+                moves.unloads.push(loaded(device));
+            }
         }
     }
-    moves.loads = wanted.difference(&had).cloned().collect();
     moves
 }
 

@@ -228,3 +228,42 @@ fn plans_and_reports_survive_json() {
     let read: Report = serde_json::from_str(&serde_json::to_string(&report).unwrap()).unwrap();
     assert_eq!(read.to_string(), report.to_string());
 }
+
+#[test]
+fn a_model_is_explained_in_sentences() {
+    let mut input = fleet();
+    input.models[0].replicas = Replicas { min: 2, domains_min: 2, ..Replicas::default() };
+    input.models[0].residency = Some(vec!["eu".into()]);
+    let (plan, report) = solved(&input, None);
+    let text = explain(&input, &plan, &report, &"m:1".into()).unwrap().to_string();
+    assert_eq!(
+        text,
+        "m:1: 2 replicas for 25 requests/s from 2 places, 24.0 ms each by its value
+  2 GiB on a CPU; 2 GiB on a GPU; at least 2 replicas; 2 failure domains; its residency allows eu
+replicas
+  fra2 (gpu), 25 requests/s: without it, requests mostly from frankfurt would wait 487.5 ms more each second
+  fra1 (cpu), 0 requests/s: its smallest number of failure domains asks for it
+routes
+  frankfurt, 20 requests/s: to fra2 100 %, then fra1
+  newyork, 5.00 requests/s: to fra2 100 %, then fra1
+"
+    );
+    assert_eq!(explain(&input, &plan, &report, &"m:9".into()), None);
+}
+
+#[test]
+fn a_report_reads_as_text() {
+    let mut input = fleet();
+    input.models.push(ModelSpec { accelerator: Accelerator::Required, ..model("large", 18) });
+    let (_, report) = solved(&input, None);
+    assert_eq!(
+        report.to_string(),
+        "objective 20208.7, no plan is below 20208.7: within 0.00 %
+  network 50.0, compute 151.7, fallback 0.0, holding 5.0, loading 2.0, shortfall 20000.0
+2 to load (4 GiB), 0 to unload
+cpu: 3 devices, 2 GiB of 48 GiB filled, busy 2 % on average and 5 % at most
+gpu: 1 devices, 2 GiB of 12 GiB filled, busy 1 % on average and 1 % at most
+large needs 18 GiB on a GPU; the largest has 12 GiB on fra2 (missing: 1 of its replicas, 1 of its failure domains)
+"
+    );
+}

@@ -1,0 +1,177 @@
+//! Local search: each model looks for better groups among those with room, and keeps what turns out to cost less.
+//!
+//! The search (`facility.rs`) takes time on devices for granted; what it finds is tried on the real draft, with the
+//! time that is left there, and taken back if it does not cost less.
+
+use crate::draft::{Draft, NOBODY, Placed};
+use crate::dual::Dual;
+use crate::facility::Facility;
+use crate::greedy::price;
+use crate::instance::{Instance, NEVER, Prices};
+use crate::routing;
+
+/// What a model has to gain for its replicas to be moved, as a share of its cost.
+const GAIN_MIN: f64 = 1e-5;
+
+/// In a plan that goes on, a replica is given up when it saves less than this share of its price.
+const TRIMMED_BELOW: f32 = 0.5;
+
+/// The tables of the search, kept over models.
+#[derive(Default)]
+pub(crate) struct Improver {
+    pub instance: Instance,
+    pub facility: Facility,
+}
+
+impl Improver {
+    /// Tries to improve each of these models once. How many it improved comes back.
+    pub fn improve(&mut self, draft: &mut Draft<'_>, models: &[u32], prices: &Prices) -> usize {
+        models.iter().filter(|&&model| self.improve_one(draft, model as usize, prices)).count()
+    }
+
+    /// Gives up replicas of these models that save far less than they cost. Others stay: moving has a price of its own.
+    pub fn trim(&mut self, draft: &mut Draft<'_>, models: &[u32], prices: &Prices) {
+        for &model in models {
+            let model = model as usize;
+            draft.release_idle(model);
+            let Self { instance, facility } = self;
+            instance.fill(draft.problem, model, prices, &draft.present);
+            open(facility, instance, draft, model);
+            facility.start(draft.problem, instance);
+            let losses = facility.losses(instance);
+            let first = instance.groups.start as u32;
+            for device in draft.models[model].devices.clone() {
+                let at = (draft.problem.devices[device as usize].group - first) as usize;
+                if losses[at] >= TRIMMED_BELOW * instance.open[at] {
+                    continue;
+                }
+                let before = draft.models[model].clone();
+                let cost = cost(draft, model);
+                draft.dismiss(model);
+                draft.release(model, device);
+                routing::route_alone(draft, model);
+                if !draft.suffices(model) || self::cost(draft, model) >= cost {
+                    restore(draft, model, before);
+                }
+            }
+        }
+    }
+
+    fn improve_one(&mut self, draft: &mut Draft<'_>, model: usize, prices: &Prices) -> bool {
+        let wanted = self.search(draft, model, prices);
+        let problem = draft.problem;
+        let first = self.instance.groups.start as u32;
+        let group = |device: u32| problem.devices[device as usize].group;
+        let before = draft.models[model].clone();
+        let closed: Vec<u32> =
+            before.devices.iter().copied().filter(|&d| !wanted.contains(&(group(d) - first))).collect();
+        let held: Vec<u32> = before.devices.iter().map(|&device| group(device) - first).collect();
+        let opened: Vec<u32> = wanted.into_iter().filter(|at| !held.contains(at)).collect();
+        if closed.is_empty() && opened.is_empty() {
+            return false;
+        }
+        let (domains, cost) = (draft.domains(model).len(), cost(draft, model));
+        draft.dismiss(model);
+        closed.iter().for_each(|&device| draft.release(model, device));
+        for at in opened {
+            if let Some(device) = draft.pick(model, first + at, |_| true) {
+                draft.hold(model, device);
+            }
+        }
+        routing::route_alone(draft, model);
+        let enough = draft.domains(model).len() >= domains.min(problem.models[model].domains_min as usize)
+            && draft.models[model].devices.len()
+                >= before.devices.len().min(problem.models[model].replicas_min as usize);
+        if enough && self::cost(draft, model) < cost * (1.0 - GAIN_MIN) {
+            return true;
+        }
+        restore(draft, model, before);
+        false
+    }
+
+    /// A value that no placement of a model is below, whatever room other models leave it.
+    pub fn bound(&mut self, draft: &Draft<'_>, model: usize, prices: &Prices, dual: &mut Dual) -> f64 {
+        let problem = draft.problem;
+        let Self { instance, facility } = self;
+        instance.fill(problem, model, prices, &draft.present);
+        open(facility, instance, draft, model);
+        facility.search(problem, instance);
+        dual.bound(problem, instance, facility, model) + unavoidable(draft, model)
+    }
+
+    /// The groups that a model would choose, by position in the instance.
+    fn search(&mut self, draft: &Draft<'_>, model: usize, prices: &Prices) -> Vec<u32> {
+        let problem = draft.problem;
+        let Self { instance, facility } = self;
+        instance.fill(problem, model, prices, &draft.present);
+        let first = instance.groups.start as u32;
+        open(facility, instance, draft, model);
+        let blocked =
+            |at: u32| instance.open[at as usize] >= NEVER || draft.pick(model, first + at, |_| true).is_none();
+        facility.blocked.extend((0..instance.open.len() as u32).map(blocked));
+        facility.search(problem, instance);
+        facility.open.clone()
+    }
+}
+
+/// The price of what no plan could give a model of its minimum, for too few devices could ever hold it.
+fn unavoidable(draft: &Draft<'_>, model: usize) -> f64 {
+    if draft.suffices(model) {
+        return 0.0;
+    }
+    let problem = draft.problem;
+    let table = &problem.models[model];
+    let (mut devices, mut domains) = (0u32, Vec::new());
+    for (at, device) in (0..).zip(&problem.devices) {
+        let fits = problem.run(table, device.group).is_some_and(|run| run.bytes <= device.memory_bytes);
+        let open = problem.takes_new(at) || (problem.keeps(at) && draft.present.get(model, at as usize));
+        if fits && open {
+            devices += 1;
+            domains.push(device.domain);
+        }
+    }
+    domains.sort_unstable();
+    domains.dedup();
+    let lacking = table.replicas_min.saturating_sub(devices) + table.domains_min.saturating_sub(domains.len() as u32);
+    f64::from(lacking) * problem.options().shortfall_price
+}
+
+/// Opens the groups that a model is in; none is blocked.
+fn open(facility: &mut Facility, instance: &Instance, draft: &Draft<'_>, model: usize) {
+    facility.open.clear();
+    facility.open.extend(groups(draft, model).map(|group| group - instance.groups.start as u32));
+    facility.open.sort_unstable();
+    facility.open.dedup();
+    facility.blocked.clear();
+}
+
+/// The groups that a model's replicas are in, some perhaps more than once.
+fn groups(draft: &Draft<'_>, model: usize) -> impl Iterator<Item = u32> {
+    draft.models[model].devices.iter().map(|&device| draft.problem.devices[device as usize].group)
+}
+
+/// What a model adds to the objective as it is placed and served, its minimum apart.
+pub(crate) fn cost(draft: &Draft<'_>, model: usize) -> f64 {
+    let Placed { devices, flows, .. } = &draft.models[model];
+    let waiting: f64 = flows.iter().map(|flow| flow.cost * flow.requests_per_s).sum();
+    waiting + devices.iter().filter_map(|&device| price(draft, model, device)).sum::<f64>()
+}
+
+/// Puts a model back to where it was.
+pub(crate) fn restore(draft: &mut Draft<'_>, model: usize, before: Placed) {
+    draft.dismiss(model);
+    for device in draft.models[model].devices.clone() {
+        if !before.devices.contains(&device) {
+            draft.release(model, device);
+        }
+    }
+    for &device in &before.devices {
+        draft.hold(model, device);
+    }
+    for flow in before.flows.iter().filter(|flow| flow.device != NOBODY) {
+        if let Some(busy_us) = draft.busy_us(model, flow.device) {
+            draft.free_us[flow.device as usize] -= flow.requests_per_s * busy_us;
+        }
+    }
+    draft.models[model] = before;
+}

@@ -1,0 +1,171 @@
+//! What of the plan before still stands: its replicas and flows go into the draft, and what has changed since is named.
+
+use std::collections::HashMap;
+
+use crate::bits::Bits;
+use crate::certificate::{self, Certificate};
+use crate::draft::{Draft, Flow, RATE_EPSILON};
+use crate::ids::PopId;
+use crate::input::Loaded;
+use crate::plan::{ModelPlan, Plan};
+use crate::problem::{Model, Problem};
+
+/// Positions of PoPs by their ids.
+pub(crate) type Pops<'a> = HashMap<&'a PopId, u32>;
+
+/// What has to be done to a plan.
+#[derive(Default)]
+pub(crate) struct Changes {
+    /// Models to be placed anew as far as they need it.
+    pub replan: Vec<u32>,
+    /// Models whose demand has drifted a little: they are only routed anew.
+    pub reroute: Vec<u32>,
+    /// Those of them that fewer ask for than before.
+    pub shrunk: Vec<u32>,
+    /// Groups in which there is more than there was.
+    pub grown: Vec<u32>,
+    /// By model: what the plan before proved, if that still holds.
+    pub bounds: Vec<Option<f64>>,
+}
+
+impl Changes {
+    /// Everything is new.
+    pub fn all(problem: &Problem<'_>) -> Self {
+        let count = problem.models.len();
+        Self { replan: (0..count as u32).collect(), bounds: vec![None; count], ..Self::default() }
+    }
+}
+
+/// What is loaded or was planned, `model x device`. What names a PoP, device or model that is gone is passed over.
+pub(crate) fn present(problem: &Problem<'_>, pops: &Pops<'_>, previous: Option<&Plan>) -> Bits {
+    let mut present = Bits::new(problem.models.len(), problem.devices.len());
+    for Loaded { model, pop, device } in &problem.input.current {
+        let model = problem.models.binary_search_by(|table| table.spec.key.cmp(model)).ok();
+        let device = pops.get(pop).and_then(|&pop| problem.device_at(pop, device.0));
+        if let (Some(model), Some(device)) = (model, device) {
+            present.set(model, device as usize, true);
+        }
+    }
+    for (model, plan) in previous.into_iter().flat_map(|previous| planned(problem, previous)) {
+        for device in plan.replicas.iter().filter_map(|replica| device(problem, pops, replica)) {
+            present.set(model, device as usize, true);
+        }
+    }
+    present
+}
+
+fn device(problem: &Problem<'_>, pops: &Pops<'_>, replica: &crate::plan::Replica) -> Option<u32> {
+    problem.device_at(*pops.get(&replica.pop)?, replica.device.0)
+}
+
+/// The models that both the problem and a plan have, with their positions in the problem.
+fn planned<'a>(problem: &'a Problem<'_>, plan: &'a Plan) -> impl Iterator<Item = (usize, &'a ModelPlan)> {
+    plan.models.iter().filter_map(|plan| {
+        let at = problem.models.binary_search_by(|table| table.spec.key.cmp(&plan.model)).ok()?;
+        Some((at, &**plan))
+    })
+}
+
+/// Puts into the draft what still stands of a plan.
+pub(crate) fn resume(draft: &mut Draft<'_>, pops: &Pops<'_>, previous: &Plan) -> Changes {
+    let problem = draft.problem;
+    let none = Certificate::default();
+    let certificate = previous.certificate.as_deref().unwrap_or(&none);
+    let known = certificate.world == certificate::world(problem.input) && previous.certificate.is_some();
+    let mut changes = Changes { bounds: vec![None; problem.models.len()], ..Changes::default() };
+    let mut seen = vec![false; problem.models.len()];
+    for (at, plan) in planned(problem, previous) {
+        let table = &problem.models[at];
+        let proof = certificate.models.get(&plan.model);
+        let same = known && proof.is_some_and(|proof| proof.spec == certificate::spec(table.spec));
+        let whole = hold(draft, pops, at, plan);
+        let drift = if same && whole { serve(draft, at, table, plan) } else { f64::INFINITY };
+        seen[at] = true;
+        let satisfied = plan.shortfall.is_none() && plan.cost.fallback == 0.0;
+        if drift > problem.options().demand_change_min || !satisfied || !draft.suffices(at) {
+            draft.dismiss(at);
+            draft.unserve(at);
+            changes.replan.push(at as u32);
+            let before: f64 = plan.routes.iter().map(|route| route.requests_per_s).sum();
+            let now: f64 = table.demand.iter().map(|point| point.requests_per_s).sum();
+            if now < before {
+                changes.shrunk.push(at as u32);
+            }
+        } else if drift > 0.0 {
+            changes.reroute.push(at as u32);
+        } else {
+            // What is loaded beyond the plan could be kept without loading it, which the proof did not know.
+            let extra: f64 = draft.differences(at).map(|(device, _)| draft.load_price(at, device)).sum();
+            changes.bounds[at] = proof.map(|proof| proof.bound - extra);
+        }
+    }
+    changes.replan.extend((0..).zip(&seen).filter(|(_, seen)| !**seen).map(|(at, _)| at));
+    if known {
+        changes.grown = grown(problem, certificate);
+    }
+    let groups = certificate.groups.as_slice();
+    if !known || problem.groups.iter().any(|group| groups.binary_search(&group.mark(problem.input)).is_err()) {
+        changes.bounds.iter_mut().for_each(|bound| *bound = None);
+    }
+    changes
+}
+
+/// Holds again what a model had. Whether that was possible for all of it.
+fn hold(draft: &mut Draft<'_>, pops: &Pops<'_>, at: usize, plan: &ModelPlan) -> bool {
+    let mut whole = true;
+    for replica in &plan.replicas {
+        let device = device(draft.problem, pops, replica);
+        whole &= device.is_some_and(|device| draft.hold(at, device));
+    }
+    whole && draft.models[at].devices.len() as u32 <= draft.problem.models[at].replicas_max
+}
+
+/// Takes over a model's flows if its demand is what it was; otherwise says how much it has changed, as a share.
+fn serve(draft: &mut Draft<'_>, at: usize, table: &Model<'_>, plan: &ModelPlan) -> f64 {
+    let places = &draft.problem.input.places;
+    let name = |point: usize| &places[table.demand[point].place as usize].id;
+    let same_places = table.demand.len() == plan.routes.len()
+        && plan.routes.iter().enumerate().all(|(point, route)| &route.place == name(point));
+    if !same_places {
+        return f64::INFINITY;
+    }
+    let pairs = || table.demand.iter().zip(&plan.routes);
+    let total: f64 = pairs().map(|(_, route)| route.requests_per_s).sum();
+    let moved: f64 = pairs().map(|(point, route)| (point.requests_per_s - route.requests_per_s).abs()).sum();
+    if moved > 0.0 {
+        return moved / total.max(RATE_EPSILON);
+    }
+    let devices = draft.models[at].devices.clone();
+    draft.models[at].flows.clear();
+    for (point, (demand, route)) in (0..).zip(pairs()) {
+        let mut left = demand.requests_per_s;
+        for share in route.to.iter().filter(|share| share.share > 0.0) {
+            let device = devices[share.replica as usize];
+            let requests_per_s = demand.requests_per_s * share.share;
+            let group = draft.problem.devices[device as usize].group;
+            let cost = draft.problem.request_cost(table, demand.place, group);
+            let busy_us = draft.busy_us(at, device).unwrap_or(0.0);
+            draft.free_us[device as usize] -= requests_per_s * busy_us;
+            draft.models[at].flows.push(Flow { point, device, requests_per_s, cost });
+            left -= requests_per_s;
+        }
+        if left > demand.requests_per_s * 1e-9 + RATE_EPSILON {
+            draft.serve_nobody(at, point, left);
+        }
+    }
+    0.0
+}
+
+/// Groups with a PoP that is new or not what it was.
+fn grown(problem: &Problem<'_>, certificate: &Certificate) -> Vec<u32> {
+    let mut grown = Vec::new();
+    for (at, pop) in problem.input.pops.iter().enumerate() {
+        if certificate.pops.get(&pop.id) != Some(&certificate::pop(pop)) {
+            let devices = problem.pop_devices[at]..problem.pop_devices[at + 1];
+            grown.extend(devices.map(|device| problem.devices[device as usize].group));
+        }
+    }
+    grown.sort_unstable();
+    grown.dedup();
+    grown
+}

@@ -1,0 +1,141 @@
+//! Those who were turned away take the place of those who lose less by leaving.
+
+use super::FULL_US;
+use crate::draft::{Draft, Flow, NOBODY, RATE_EPSILON};
+
+/// Rounds over all who were turned away. Each one who moves may let others move.
+const ROUNDS: usize = 3;
+/// Devices that one flow tries, the cheapest first.
+const TRIES: usize = 12;
+/// An exchange has to gain this share of what it costs.
+const GAIN_MIN: f64 = 1e-6;
+
+/// A flow that would rather be elsewhere.
+struct Wish {
+    /// What it would gain at best, by the requests.
+    worth: f64,
+    model: u32,
+    point: u32,
+    device: u32,
+}
+
+/// Lets flows of these models and points take the place of any others, as long as that gains.
+pub(super) fn exchange(draft: &mut Draft<'_>, mut refused: Vec<(u32, u32)>) {
+    for _ in 0..ROUNDS {
+        let wishes = wishes(draft, &refused);
+        if wishes.is_empty() {
+            return;
+        }
+        let mut residents = residents(draft);
+        let before = refused.len();
+        for wish in &wishes {
+            grant(draft, wish, &mut residents, &mut refused);
+        }
+        if refused.len() == before {
+            return;
+        }
+        refused.sort_unstable();
+        refused.dedup();
+    }
+}
+
+/// All flows that are not where they would be served best.
+fn wishes(draft: &Draft<'_>, refused: &[(u32, u32)]) -> Vec<Wish> {
+    let mut wishes = Vec::new();
+    for &(model, point) in refused {
+        let best = draft.options(model as usize, point).map(|(cost, _)| cost).fold(f64::INFINITY, f64::min);
+        for flow in draft.models[model as usize].flows.iter().filter(|flow| flow.point == point) {
+            if best < flow.cost * (1.0 - GAIN_MIN) {
+                let worth = (flow.cost - best) * flow.requests_per_s;
+                wishes.push(Wish { worth, model, point, device: flow.device });
+            }
+        }
+    }
+    wishes.sort_unstable_by(|a, b| {
+        let ids = |wish: &Wish| (wish.model, wish.point, wish.device);
+        b.worth.total_cmp(&a.worth).then_with(|| ids(a).cmp(&ids(b)))
+    });
+    wishes
+}
+
+/// By device: whose requests it serves, as models and points.
+fn residents(draft: &Draft<'_>) -> Vec<Vec<(u32, u32)>> {
+    let mut residents = vec![Vec::new(); draft.problem.devices.len()];
+    for (model, placed) in (0..).zip(&draft.models) {
+        for flow in placed.flows.iter().filter(|flow| flow.device != NOBODY) {
+            residents[flow.device as usize].push((model, flow.point));
+        }
+    }
+    residents
+}
+
+/// Moves as much of a flow as gains by it. Who had to make room is among the refused then.
+fn grant(draft: &mut Draft<'_>, wish: &Wish, residents: &mut [Vec<(u32, u32)>], refused: &mut Vec<(u32, u32)>) {
+    let model = wish.model as usize;
+    let Some(at) = draft.flow_at(model, wish.point, wish.device) else { return };
+    let mut flow = draft.models[model].flows[at];
+    let mut options: Vec<(f64, u32)> =
+        draft.options(model, wish.point).filter(|&(cost, _)| cost < flow.cost * (1.0 - GAIN_MIN)).collect();
+    options.sort_unstable_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+    for (cost, device) in options.into_iter().take(TRIES) {
+        let Some(busy_us) = draft.busy_us(model, device) else { continue };
+        let wanted_us = flow.requests_per_s * busy_us;
+        if draft.free_us[device as usize] < wanted_us {
+            make_room(draft, device, wanted_us, (flow.cost - cost) / busy_us, residents, refused);
+        }
+        if draft.free_us[device as usize] <= FULL_US {
+            continue;
+        }
+        let moved = draft.redirect(model, flow, (device, cost), busy_us);
+        residents[device as usize].push((wish.model, wish.point));
+        flow.requests_per_s -= moved;
+        if flow.requests_per_s <= RATE_EPSILON {
+            break;
+        }
+    }
+}
+
+/// Sends away from a device those who lose less than `worth` for each microsecond, until so much is free.
+fn make_room(
+    draft: &mut Draft<'_>,
+    device: u32,
+    wanted_us: f64,
+    worth: f64,
+    residents: &mut [Vec<(u32, u32)>],
+    refused: &mut Vec<(u32, u32)>,
+) {
+    let mut leaving: Vec<(f64, u32, u32, u32)> = Vec::new();
+    for &(model, point) in &residents[device as usize] {
+        let Some(at) = draft.flow_at(model as usize, point, device) else { continue };
+        let flow = draft.models[model as usize].flows[at];
+        let Some(busy_us) = draft.busy_us(model as usize, device) else { continue };
+        let open = |&(_, other): &(f64, u32)| other != device && draft.free_us[other as usize] > FULL_US;
+        let elsewhere = draft.options(model as usize, point).filter(open);
+        let next = elsewhere.min_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+        let Some((cost, other)) = next else { continue };
+        let loss = (cost - flow.cost) / busy_us;
+        if loss < worth * (1.0 - GAIN_MIN) {
+            leaving.push((loss, model, point, other));
+        }
+    }
+    leaving.sort_unstable_by(|a, b| a.0.total_cmp(&b.0).then((a.1, a.2).cmp(&(b.1, b.2))));
+    for (_, model, point, other) in leaving {
+        let lacking_us = wanted_us - draft.free_us[device as usize];
+        if lacking_us <= FULL_US {
+            return;
+        }
+        let (model, Some(at)) = (model as usize, draft.flow_at(model as usize, point, device)) else { continue };
+        let flow = draft.models[model].flows[at];
+        let (Some(here_us), Some(there_us)) = (draft.busy_us(model, device), draft.busy_us(model, other)) else {
+            continue;
+        };
+        let Some((cost, _)) = draft.options(model, point).find(|&(_, option)| option == other) else { continue };
+        if draft.free_us[other as usize] <= FULL_US {
+            continue;
+        }
+        let requests_per_s = flow.requests_per_s.min(lacking_us / here_us);
+        draft.redirect(model, Flow { requests_per_s, ..flow }, (other, cost), there_us);
+        residents[other as usize].push((model as u32, point));
+        refused.push((model as u32, point));
+    }
+}
