@@ -164,7 +164,7 @@ fn remote(criterion: &mut Criterion) {
     group.finish();
     let http = {
         let _runtime = runtime.enter();
-        there.peers.http(&"there".parse().expect("an id"), &there.address.to_string())
+        there.peers.http(&Member::pop("there".parse().expect("an id")), &there.address.to_string())
     };
     criterion.bench_function("asking another PoP whether it is ready", |bencher| {
         bencher

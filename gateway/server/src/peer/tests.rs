@@ -141,6 +141,10 @@ impl Origin {
     }
 }
 
+fn fra2() -> Member {
+    Member::pop("fra2".parse().unwrap())
+}
+
 /// Asks again and again, and fails when it never comes true.
 async fn until(what: &str, condition: impl Fn() -> bool) {
     let deadline = Instant::now() + LONG;

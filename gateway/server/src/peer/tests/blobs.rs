@@ -26,7 +26,7 @@ async fn blobs_are_read_whole_and_by_range_and_never_written() {
     let registry = Registry { store, gatekeeper: Arc::new(OpenGate), limits: Default::default() };
     let empty = gateway([], Limits::default());
     let pop = fleet.pop_with("fra2", empty, Some(registry), "127.0.0.1:0").await;
-    let http = fleet.origin().peers.http(&"fra2".parse().unwrap(), &pop.address.to_string());
+    let http = fleet.origin().peers.http(&fra2(), &pop.address.to_string());
     let path = format!("/v2/models/m/blobs/{digest}");
 
     let head = http.head(&path).await.unwrap();

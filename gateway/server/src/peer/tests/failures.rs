@@ -232,14 +232,14 @@ async fn foreigners_are_not_asked_and_not_answered() {
     let foreign = theirs.pop("fra2", [model.clone()]).await;
     let origin = ours.origin();
     origin.route(&model, vec![foreign.share(1.0)]);
-    let http = origin.peers.http(&"fra2".parse().unwrap(), &foreign.address.to_string());
+    let http = origin.peers.http(&fra2(), &foreign.address.to_string());
     let Err(refused) = http.get(READY_PATH, None).await else { panic!("a foreigner was let in") };
     assert!(refused.to_string().contains("not of this fleet's authority"), "{refused}");
     assert!(!refused.sent && origin.table.get(&"m".parse().unwrap()).is_err());
 
     // One of ours under another name.
     let ours_there = ours.pop("ams1", [model.clone()]).await;
-    let http = origin.peers.http(&"fra2".parse().unwrap(), &ours_there.address.to_string());
+    let http = origin.peers.http(&fra2(), &ours_there.address.to_string());
     let Err(refused) = http.get(READY_PATH, None).await else { panic!("another PoP was let in") };
     assert!(refused.to_string().contains("it is pop/ams1, and pop/fra2 was to be there"), "{refused}");
 }
