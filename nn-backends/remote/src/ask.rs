@@ -12,7 +12,7 @@ use http::header::{CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderMap, HeaderName, Request, StatusCode};
 
 use crate::INFER_PATH;
-use crate::choose::{Standing, View};
+use crate::choose::View;
 use crate::fetch::authority;
 use crate::limits::{ANSWER_BYTES_MAX, STREAMS_MAX};
 use crate::live::Live;
@@ -39,8 +39,10 @@ pub(crate) enum Outcome {
     Final(NnError),
     /// No room: somebody else may have some.
     Shed(NnError),
-    /// It did not run.
+    /// It did not run there.
     Gone(NnError),
+    /// It did not get there: the connection's affair, which sees to that itself.
+    Unreached(NnError),
     /// It failed, and may have run.
     Failed(NnError),
 }
@@ -60,13 +62,9 @@ impl Contender {
 
     /// What is known of it now.
     pub fn view(&self, now: Instant) -> View {
-        let outstanding = self.peer.outstanding.load(Relaxed);
         let (live, link) = (self.live(), self.peer.standing());
-        let standing = match link {
-            Standing::Full | Standing::Down => link,
-            link => link.max(live.standing(outstanding, now)),
-        };
-        View { share: self.share, standing, cost: live.cost(outstanding) }
+        let standing = link.max(live.standing(now));
+        View { share: self.share, standing, cost: live.cost() }
     }
 
     /// Asks it, and waits for the answer.
@@ -83,7 +81,7 @@ impl Contender {
             Ok((status, headers, body)) => self.understand(status, &headers, body, model),
             Err(failed) => {
                 let error = NnError::unreachable(model.clone(), format!("{}: {failed}", self.peer.pop));
-                if failed.sent { Outcome::Failed(error) } else { Outcome::Gone(error) }
+                if failed.sent { Outcome::Failed(error) } else { Outcome::Unreached(error) }
             }
         };
         under_way.end(&outcome);
@@ -166,6 +164,7 @@ struct UnderWay<'c> {
 impl<'c> UnderWay<'c> {
     fn begin(contender: &'c Contender) -> Self {
         contender.peer.outstanding.fetch_add(1, Relaxed);
+        contender.live().began();
         UnderWay { contender, since: Instant::now(), ended: false }
     }
 
@@ -189,6 +188,7 @@ impl<'c> UnderWay<'c> {
                 live.failed(now);
                 Counters::add(&counters.shed);
             }
+            Outcome::Unreached(_) => Counters::add(&counters.failed),
             Outcome::Gone(_) | Outcome::Failed(_) => {
                 live.failed(now);
                 Counters::add(&counters.failed);
@@ -200,9 +200,59 @@ impl<'c> UnderWay<'c> {
 impl Drop for UnderWay<'_> {
     fn drop(&mut self) {
         self.contender.peer.outstanding.fetch_sub(1, Relaxed);
+        let mut live = self.contender.live();
+        live.ended();
         if !self.ended {
             let now = Instant::now();
-            self.contender.live().abandoned(now - self.since, now);
+            live.abandoned(now - self.since, now);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use headland_batcher::{Caller, Inputs};
+    use headland_identity::{FleetCa, Identity, MEMBER_VALIDITY};
+    use headland_package::Sha256Digest;
+
+    use super::*;
+    use crate::choose::Standing;
+    use crate::link::Target;
+    use crate::peer::member;
+    use crate::random::Random;
+
+    #[tokio::test]
+    async fn who_cannot_be_reached_has_not_failed_and_has_nothing_under_way() {
+        let (dir, now) = (tempfile::tempdir().unwrap(), SystemTime::now());
+        let ca = FleetCa::create(&dir.path().join("ca"), now).unwrap();
+        let (pop, home) = ("fra2".parse().unwrap(), dir.path().join("us"));
+        ca.enroll(&home, &member(&pop), MEMBER_VALIDITY, now).unwrap();
+        let identity = Arc::new(Identity::load(&home).unwrap());
+        // A port that was free a moment ago: nobody listens there.
+        let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+        let target = Target { identity, member: member(&pop), address, random: Arc::new(Random::new()) };
+        let contender = Contender { peer: Peer::new(pop, target), share: 1.0, live: Arc::default() };
+        let request = InferRequest {
+            model: "m".parse().unwrap(),
+            version: "1".parse().unwrap(),
+            digest: Sha256Digest::of(b"m"),
+            inputs: Inputs::default(),
+            outputs: Vec::new(),
+            caller: Caller::native(),
+            priority: 0,
+            deadline: None,
+            attempt: 0,
+        };
+        for _ in 0..4 {
+            let outcome = contender.ask(request.clone(), &Call::default(), Why::First, &"m".into()).await;
+            assert!(matches!(outcome, Outcome::Unreached(NnError::Unreachable { .. })));
+        }
+        assert_eq!(contender.live().standing(Instant::now()), Standing::Ready);
+        assert_eq!((contender.peer.stats().outstanding, contender.peer.stats().failed), (0, 4));
+        let idle = contender.live().cost();
+        drop(UnderWay::begin(&contender));
+        assert!(contender.live().cost() <= idle, "given up, it is under way no more");
     }
 }

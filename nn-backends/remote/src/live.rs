@@ -29,6 +29,8 @@ const RECENT_MIN: usize = 20;
 /// What is known of a candidate.
 #[derive(Debug, Default)]
 pub(crate) struct Live {
+    /// Requests under way to it, for this one model.
+    under_way: usize,
     /// Seconds, and when they were last right.
     latency: Option<(f64, Instant)>,
     failures: u32,
@@ -41,6 +43,16 @@ pub(crate) struct Live {
 }
 
 impl Live {
+    /// It is asked.
+    pub fn began(&mut self) {
+        self.under_way = self.under_way.saturating_add(1);
+    }
+
+    /// What it was asked is over, however that went.
+    pub fn ended(&mut self) {
+        self.under_way = self.under_way.saturating_sub(1);
+    }
+
     /// It answered, `took` after it was asked.
     pub fn answered(&mut self, took: Duration, now: Instant) {
         self.observe(took, now);
@@ -97,18 +109,18 @@ impl Live {
 
     /// Whether it can be asked, as far as its answers tell. While one request finds out whether a candidate that stood back
     /// is well again, the others do not.
-    pub fn standing(&self, outstanding: usize, now: Instant) -> Standing {
+    pub fn standing(&self, now: Instant) -> Standing {
         match (self.ejected_until, self.busy_until) {
-            (Some(until), _) if now < until || outstanding > 0 => Standing::Ejected,
+            (Some(until), _) if now < until || self.under_way > 0 => Standing::Ejected,
             (_, Some(until)) if now < until => Standing::Busy,
             _ => Standing::Ready,
         }
     }
 
-    /// What a request would cost, beside `outstanding` others.
-    pub fn cost(&self, outstanding: usize) -> f64 {
+    /// What a request would cost, beside those that are under way.
+    pub fn cost(&self) -> f64 {
         let latency = self.latency.map_or(LATENCY_UNKNOWN.as_secs_f64(), |(seconds, _)| seconds);
-        latency * (outstanding as f64 + 1.0)
+        latency * (self.under_way as f64 + 1.0)
     }
 
     /// The time that 95 of 100 answers came within, once there were enough.
@@ -134,10 +146,12 @@ mod tests {
         let (mut live, start) = (Live::default(), Instant::now());
         live.answered(10 * MS, start);
         live.answered(100 * MS, start + MS);
-        assert!((live.cost(0) - 0.1).abs() < 1e-9);
+        assert!((live.cost() - 0.1).abs() < 1e-9);
         live.answered(10 * MS, start + LATENCY_DECAY);
-        assert!((0.04..0.05).contains(&live.cost(0)), "{}", live.cost(0));
-        assert!((live.cost(3) - 4.0 * live.cost(0)).abs() < 1e-9);
+        assert!((0.04..0.05).contains(&live.cost()), "{}", live.cost());
+        let alone = live.cost();
+        (0..3).for_each(|_| live.began());
+        assert!((live.cost() - 4.0 * alone).abs() < 1e-9);
     }
 
     #[test]
@@ -145,10 +159,10 @@ mod tests {
         let (mut live, start) = (Live::default(), Instant::now());
         live.answered(10 * MS, start);
         live.abandoned(5 * MS, start);
-        assert!((live.cost(0) - 0.01).abs() < 1e-9);
+        assert!((live.cost() - 0.01).abs() < 1e-9);
         live.abandoned(2_000 * MS, start);
-        assert!((live.cost(0) - 2.0).abs() < 1e-9);
-        assert_eq!(live.standing(0, start), Standing::Ready);
+        assert!((live.cost() - 2.0).abs() < 1e-9);
+        assert_eq!(live.standing(start), Standing::Ready);
     }
 
     #[test]
@@ -156,18 +170,22 @@ mod tests {
         let (mut live, now) = (Live::default(), Instant::now());
         live.failed(now);
         live.failed(now);
-        assert_eq!(live.standing(9, now), Standing::Ready);
+        assert_eq!(live.standing(now), Standing::Ready);
         // All that were under way fail together: that is one failure.
         (0..60).for_each(|_| live.failed(now));
-        assert_eq!(live.standing(0, now), Standing::Ejected);
+        assert_eq!(live.standing(now), Standing::Ejected);
         let later = now + EJECTED_MIN;
-        assert_eq!((live.standing(0, later), live.standing(1, later)), (Standing::Ready, Standing::Ejected));
+        assert_eq!(live.standing(later), Standing::Ready);
+        live.began();
+        assert_eq!(live.standing(later), Standing::Ejected);
+        live.ended();
         // It was not well: twice as long.
         live.failed(later);
-        assert_eq!(live.standing(0, later + EJECTED_MIN), Standing::Ejected);
-        assert_eq!(live.standing(0, later + 2 * EJECTED_MIN), Standing::Ready);
+        assert_eq!(live.standing(later + EJECTED_MIN), Standing::Ejected);
+        assert_eq!(live.standing(later + 2 * EJECTED_MIN), Standing::Ready);
         live.answered(MS, later + 2 * EJECTED_MIN);
-        assert_eq!(live.standing(5, later + 2 * EJECTED_MIN), Standing::Ready);
+        live.began();
+        assert_eq!(live.standing(later + 2 * EJECTED_MIN), Standing::Ready);
     }
 
     #[test]
@@ -177,12 +195,12 @@ mod tests {
         live.failed(now);
         live.failed(now);
         (0..10).for_each(|_| live.shed(&busy, now));
-        assert_eq!(live.standing(0, now), Standing::Busy);
-        assert_eq!(live.standing(0, now + 200 * MS), Standing::Ready);
+        assert_eq!(live.standing(now), Standing::Busy);
+        assert_eq!(live.standing(now + 200 * MS), Standing::Ready);
         live.shed(&NnError::would_be_late(&"m".into(), Duration::ZERO), now);
-        assert_eq!((live.standing(0, now), live.standing(0, now + BUSY_MIN)), (Standing::Busy, Standing::Ready));
+        assert_eq!((live.standing(now), live.standing(now + BUSY_MIN)), (Standing::Busy, Standing::Ready));
         live.shed(&NnError::would_be_late(&"m".into(), 3_600_000 * MS), now);
-        assert_eq!(live.standing(0, now + BUSY_MAX), Standing::Ready);
+        assert_eq!(live.standing(now + BUSY_MAX), Standing::Ready);
     }
 
     #[test]

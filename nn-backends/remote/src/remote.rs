@@ -191,7 +191,7 @@ impl Attempts {
             Outcome::Failed(error) if !repeatable => return Noted::Verdict(error),
             Outcome::Failed(error) => (Rank::Failed, error),
             Outcome::Shed(error) => (Rank::Shed, error),
-            Outcome::Gone(error) => (Rank::Gone, error),
+            Outcome::Gone(error) | Outcome::Unreached(error) => (Rank::Gone, error),
         };
         if self.verdict.as_ref().is_none_or(|(known, _)| *known <= rank) {
             self.verdict = Some((rank, error));
