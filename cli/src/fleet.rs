@@ -9,11 +9,10 @@ mod pop;
 
 use std::time::SystemTime;
 
-use anyhow::{Context, Result};
-use clap::CommandFactory;
+use anyhow::Result;
 use headland_identity::{FleetCa, MEMBER_VALIDITY, Member};
 
-use crate::args::{Args, ControlArgs, ControlCommand, PopArgs};
+use crate::args::{ControlArgs, ControlCommand, PopArgs};
 use crate::client;
 
 /// `headland control`.
@@ -24,8 +23,7 @@ pub fn control(args: ControlArgs) -> Result<()> {
             let member = if control { Member::control(name) } else { Member::pop(name) };
             issue(&FleetCa::open(&authority)?, &member, &out)
         }
-        (None, Some(options)) => control::run(options),
-        (None, None) => help("control"),
+        (None, options) => control::run(options),
     }
 }
 
@@ -33,15 +31,8 @@ pub fn control(args: ControlArgs) -> Result<()> {
 pub fn pop(args: PopArgs) -> Result<()> {
     match (args.command, args.run) {
         (Some(command), _) => client::fleet::pop(command),
-        (None, Some(options)) => pop::run(options),
-        (None, None) => help("pop"),
+        (None, options) => pop::run(options),
     }
-}
-
-fn help(command: &str) -> Result<()> {
-    let mut all = Args::command();
-    let command = all.find_subcommand_mut(command).context("there is such a command")?;
-    Ok(command.print_help()?)
 }
 
 fn init(dir: &std::path::Path, name: headland_package::PopId) -> Result<()> {

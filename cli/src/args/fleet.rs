@@ -25,7 +25,7 @@ pub struct ControlArgs {
     #[command(subcommand)]
     pub command: Option<ControlCommand>,
     #[command(flatten)]
-    pub run: Option<ControlOptions>,
+    pub run: ControlOptions,
 }
 
 #[derive(Subcommand)]
@@ -84,7 +84,7 @@ pub struct PopArgs {
     #[command(subcommand)]
     pub command: Option<PopCommand>,
     #[command(flatten)]
-    pub run: Option<PopOptions>,
+    pub run: PopOptions,
 }
 
 #[derive(Subcommand)]
@@ -127,8 +127,9 @@ pub struct PopOptions {
     #[command(flatten)]
     pub fleet: FleetOptions,
     /// What this PoP is called: its identity must say so
-    #[arg(long, value_name = "ID", env = "HEADLAND_POP")]
-    pub pop: PopId,
+    // Required, and absent where a subcommand stands in its place: so are the two below.
+    #[arg(long, value_name = "ID", env = "HEADLAND_POP", required = true)]
+    pub pop: Option<PopId>,
     /// Where it stands, in degrees
     #[arg(long, value_name = "LAT,LON", allow_hyphen_values = true)]
     pub location: Option<Location>,
@@ -149,8 +150,8 @@ pub struct PopOptions {
 #[derive(Args)]
 pub struct FleetOptions {
     /// The fleet's NATS servers, several with commas between them
-    #[arg(long, value_name = "URL", env = "HEADLAND_NATS", hide_env_values = true)]
-    pub nats: String,
+    #[arg(long, value_name = "URL", env = "HEADLAND_NATS", hide_env_values = true, required = true)]
+    pub nats: Option<String>,
     /// A NATS credentials file
     #[arg(long, value_name = "FILE")]
     pub nats_credentials: Option<PathBuf>,
@@ -161,8 +162,8 @@ pub struct FleetOptions {
     #[arg(long, value_name = "NAME", default_value = "headland")]
     pub nats_namespace: String,
     /// This member's certificate and key, as `headland control issue` made them
-    #[arg(long, value_name = "DIR", env = "HEADLAND_IDENTITY")]
-    pub identity: PathBuf,
+    #[arg(long, value_name = "DIR", env = "HEADLAND_IDENTITY", required = true)]
+    pub identity: Option<PathBuf>,
     /// Serve the fleet's other members here
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8082")]
     pub peer_listen: SocketAddr,

@@ -31,16 +31,18 @@ impl Joined {
     /// Reads the identity, which must be `member`'s, binds the peer plane, and begins to connect to NATS. A NATS server that is
     /// away is no error: a PoP serves without one.
     pub async fn new(options: &FleetOptions, expected: Option<&Member>, replicas: u8) -> Result<Self> {
-        let identity = Arc::new(Identity::load(&options.identity)?);
+        let dir = options.identity.as_deref().context("say who this member is with --identity")?;
+        let identity = Arc::new(Identity::load(dir)?);
         if let Some(expected) = expected.filter(|expected| *expected != identity.member()) {
-            let dir = options.identity.display();
+            let dir = dir.display();
             bail!(
                 "{dir} is the identity of {}, and not of {expected}; make one with `headland control issue`",
                 identity.member()
             );
         }
         let listener = bind(options.peer_listen, "--peer-listen").await?;
-        let mut nats = NatsOptions::new(options.nats.parse()?);
+        let mut nats =
+            NatsOptions::new(options.nats.as_deref().context("name the fleet's NATS servers with --nats")?.parse()?);
         nats.credentials_file = options.nats_credentials.clone();
         nats.ca_file = options.nats_ca.clone();
         nats.namespace = options.nats_namespace.parse()?;

@@ -32,7 +32,8 @@ async fn pop(options: PopOptions, config: Config) -> Result<()> {
     let region = config.region.clone().context("a PoP stands in a region; say which with --region")?;
     let place =
         Place { region: region.parse()?, location: options.location, failure_domain: options.failure_domain.clone() };
-    let joined = Joined::new(&options.fleet, Some(&Member::pop(options.pop.clone())), 1).await?;
+    let pop = options.pop.clone().context("say what this PoP is called with --pop")?;
+    let joined = Joined::new(&options.fleet, Some(&Member::pop(pop.clone())), 1).await?;
     let listeners = Listeners::bind(&config, true).await?;
     let listen = listeners.data.as_ref().map(|data| data.local_addr()).transpose()?;
     let memory = config.data_dir.join("state/fleet.json");
@@ -42,7 +43,7 @@ async fn pop(options: PopOptions, config: Config) -> Result<()> {
     let (files, store) = (Arc::new(PeerFiles::new(peers.clone())), administration.registry.store.clone());
     let throttle = Arc::new(Throttle::new(options.pull_rate.map(|mib| mib.saturating_mul(1 << 20))));
     let (_agent, tasks) = Agent::start(AgentParts {
-        pop: options.pop.clone(),
+        pop,
         place,
         address: joined.address.clone(),
         listen: listen.map(|listen| listen.to_string()).unwrap_or_default(),
