@@ -50,6 +50,11 @@ bench-check: bench-compare ## The same, then hold the ratios against the recorde
 bench-record: ## Record the ratios of the last bench-compare
 	scripts/bench.sh record
 
+.PHONY: bench-placement
+bench-placement: ## Make the figures and plots of docs/placement.md, and simulate ten days of the fleet
+	cargo run --release --locked -p headland-placement --example figures -- $(CARGO_TARGET_DIR)/placement
+	cargo run --release --locked -p headland-sim --example ten_days -- $(CARGO_TARGET_DIR)/placement
+
 .PHONY: bench-infinity
 bench-infinity: ## Install the peer infinity (over 5 GB with torch) for bench-compare
 	scripts/bench.sh infinity

@@ -35,7 +35,7 @@ pub(crate) struct Proof {
 pub(crate) fn world(input: &Input) -> u64 {
     let mut hash = DefaultHasher::new();
     let options = &input.options;
-    options.seed.hash(&mut hash);
+    (options.seed, options.effort as u8).hash(&mut hash);
     for number in [
         options.utilisation_max,
         options.fallback_ms,

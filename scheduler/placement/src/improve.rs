@@ -24,9 +24,9 @@ pub(crate) struct Improver {
 }
 
 impl Improver {
-    /// Tries to improve each of these models once. How many it improved comes back.
-    pub fn improve(&mut self, draft: &mut Draft<'_>, models: &[u32], prices: &Prices) -> usize {
-        models.iter().filter(|&&model| self.improve_one(draft, model as usize, prices)).count()
+    /// Tries to improve each of these models once. Those it improved come back.
+    pub fn improve(&mut self, draft: &mut Draft<'_>, models: &[u32], prices: &Prices) -> Vec<u32> {
+        models.iter().copied().filter(|&model| self.improve_one(draft, model as usize, prices)).collect()
     }
 
     /// Gives up replicas of these models that save far less than they cost. Others stay: moving has a price of its own.

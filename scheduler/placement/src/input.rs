@@ -12,7 +12,7 @@ mod options;
 
 pub use latency::{Latency, MeasuredLatency};
 pub use model::{Accelerator, DeviceCost, Memory, ModelSpec, Replicas};
-pub use options::Options;
+pub use options::{Effort, Options};
 
 /// All that one solve looks at.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -2,6 +2,9 @@
 //!
 //! [`Scenario::standard`] is what docs/placement.md has its figures of. The simulator starts from it as well.
 
+use std::collections::BTreeMap;
+
+use crate::ids::PlaceId;
 use crate::input::{
     Demand, DeviceClass, DeviceCost, DeviceKind, Input, Location, Options, Place, PlaceRate, Pop, PopDevice, PopState,
 };
@@ -31,6 +34,8 @@ pub struct Scenario {
 ///
 /// By kind of device: processors, accelerators.
 const BUSY: [f64; 2] = [0.3, 0.15];
+/// The most that demand takes of the devices of one kind in one part of the world.
+const REGION_BUSY_MAX: f64 = 0.2;
 /// Demand beyond this share of the largest place's counts; less is nobody.
 const SHARE_MIN: f64 = 1e-3;
 /// PoPs of a city that fail together.
@@ -220,7 +225,37 @@ fn demand(drafts: &[models::Draft], cities: &[City], pops: &[Pop], rng: &mut Rng
         let factor = BUSY[kind] * time_us[kind] / busy_us[kind].max(f64::MIN_POSITIVE);
         entry.rates.iter_mut().for_each(|rate| rate.requests_per_s *= factor);
     }
+    provision(&mut demand, drafts, cities, pops);
     demand
+}
+
+/// Takes demand down where a part of the world has too few devices for it: whoever runs a fleet has built it where demand
+/// is, and what it cannot nearly serve is not what a placement is judged by.
+fn provision(demand: &mut [Demand], drafts: &[models::Draft], cities: &[City], pops: &[Pop]) {
+    let mut time_us: BTreeMap<(&str, usize), f64> = BTreeMap::new();
+    for (pop, device) in pops.iter().flat_map(|pop| pop.devices.iter().map(move |device| (pop, device))) {
+        let class = CLASSES.iter().find(|class| device.class.as_str() == class.name).unwrap_or(&CLASSES[0]);
+        *time_us.entry((pop.region.as_str(), class.kind as usize)).or_default() += 1e6 / class.busy;
+    }
+    let regions: BTreeMap<PlaceId, &str> = (0..).zip(cities).map(|(at, c)| (place(c, at).id, c.region)).collect();
+    let mut busy_us: BTreeMap<(&str, usize), f64> = BTreeMap::new();
+    let parts = |demand: &Demand| {
+        demand.rates.iter().map(|rate| (regions[&rate.place], rate.requests_per_s)).collect::<Vec<_>>()
+    };
+    for (entry, draft) in demand.iter().zip(drafts) {
+        for (region, requests_per_s) in parts(entry) {
+            *busy_us.entry((region, draft.kind as usize)).or_default() += requests_per_s * draft.alone_us;
+        }
+    }
+    for (entry, draft) in demand.iter_mut().zip(drafts) {
+        let kind = draft.kind as usize;
+        for rate in &mut entry.rates {
+            let at = (regions[&rate.place], kind);
+            let time_us = time_us.get(&at).copied().unwrap_or(0.0);
+            rate.requests_per_s *= (REGION_BUSY_MAX * time_us / busy_us[&at]).min(1.0);
+        }
+        entry.rates.retain(|rate| rate.requests_per_s > 0.0);
+    }
 }
 
 #[cfg(test)]

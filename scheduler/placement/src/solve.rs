@@ -8,7 +8,7 @@ use crate::dual::Dual;
 use crate::finish;
 use crate::greedy::{self, Greedy};
 use crate::improve::Improver;
-use crate::input::Input;
+use crate::input::{Effort, Input};
 use crate::instance::Prices;
 use crate::plan::{ModelPlan, Plan};
 use crate::problem::{InputError, Problem};
@@ -19,9 +19,6 @@ use crate::routing;
 use crate::ruin::ruin;
 
 mod reporting;
-
-/// Rounds of local search.
-const ROUNDS: usize = 2;
 
 /// Plans which device holds which model and where demand goes.
 ///
@@ -65,13 +62,14 @@ impl Search {
         let all: Vec<u32> = (0..draft.models.len() as u32).collect();
         let models = &greedy::by_weight(draft, &all);
         self.fill(draft, models);
-        for round in 1..=ROUNDS {
-            self.improver.improve(draft, models, &self.prices);
-            if round < ROUNDS {
-                Greedy::new(draft, models, &self.prices).fill(draft, models);
-            }
-            routing::route(draft, models);
+        if draft.problem.options().effort == Effort::Greedy {
+            return;
         }
+        self.improver.improve(draft, models, &self.prices);
+        Greedy::new(draft, models, &self.prices).fill(draft, models);
+        routing::route(draft, models);
+        let improved = self.improver.improve(draft, models, &self.prices);
+        routing::route(draft, &improved);
         models.iter().for_each(|&model| draft.release_idle(model as usize));
         let rng = &mut Rng::new(draft.problem.options().seed);
         ruin(draft, &mut self.improver, &self.prices, rng);

@@ -22,8 +22,21 @@ pub struct Options {
     pub load_price_per_gib: f64,
     /// What each replica counts that a model's minimum asks for and the plan lacks, and each missing failure domain.
     pub shortfall_price: f64,
+    /// How much is done for a better plan.
+    pub effort: Effort,
     /// A model whose demand has changed by less than this share is not planned anew.
     pub demand_change_min: f64,
+}
+
+/// How much is done for a better plan.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Effort {
+    /// The first phase alone: what it is worth to do more is measured against it.
+    Greedy,
+    /// All phases.
+    #[default]
+    Full,
 }
 
 impl Default for Options {
@@ -35,6 +48,7 @@ impl Default for Options {
             preferred_penalty_ms: 0.0,
             load_price_per_gib: 0.5,
             shortfall_price: 10_000.0,
+            effort: Effort::Full,
             demand_change_min: 0.05,
         }
     }
