@@ -177,11 +177,11 @@ class Fleet:
         support.eventually(f"{name} is ready", control.is_ready, support.START_SECONDS_MAX)
         return control
 
-    def start_pop(self, name, region, *arguments, one_way_ms=None, nats_url=None):
+    def start_pop(self, name, region, *arguments, **more):
         """Starts a PoP, again with what it had if it ran before. Others reach it over a [`Distance`], where a delay is given."""
         if not (self.identities / name).exists():
             self.issue(name)
-        pop = Member(self, "pop", name, "--pop", name, "--region", region, *arguments, one_way_ms=one_way_ms, nats_url=nats_url)
+        pop = Member(self, "pop", name, "--pop", name, "--region", region, *arguments, **more)
         self.pops[name] = pop
         support.eventually(f"{name} is ready", pop.is_ready, support.START_SECONDS_MAX)
         return pop
@@ -205,9 +205,11 @@ class Fleet:
         self.client().run("model", "push", folder, "--name", name, "--version", version)
 
     def deploy_app(self, manifest, name, version="1"):
-        client = self.client()
-        client.run("app", "push", manifest, "--version", version, "--key", self.folder / "release.pem")
-        client.run("app", "deploy", name, "--version", version)
+        client, signature = self.client(), self.folder / f"{name}-{version}.sig"
+        key = self.folder / "release.pem"
+        support.run("app", "sign", manifest, "--version", version, "--key", key, "--signature", signature)
+        client.run("app", "push", manifest, "--version", version, "--signature", signature)
+        client.run("app", "deploy", f"{name}:{version}")
 
     def placement(self, model):
         """The PoPs where `name:version` answers."""

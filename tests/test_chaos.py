@@ -75,7 +75,7 @@ def test_a_pop_without_room_is_told_apart_and_the_model_goes_elsewhere(fleet, tm
     fleet.push_model(support.DIGITS, "digits")
     said = lambda: next((each for each in fleet.client().json("pop", "show", "fra1")["models"] if each["standing"] == "failed"), None)
     failed = support.eventually(f"the PoP says why\n{fleet.log_tails()}", said, 60)
-    assert "quota" in failed["reason"], failed
+    assert "the store is full" in failed["reason"], failed
     fleet.start_pop("fra2", "eu")
     assert fleet.until_placed("digits:1") == ["fra2"]
 

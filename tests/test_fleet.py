@@ -202,9 +202,8 @@ def test_two_pops_of_one_name_and_foreign_identities_are_refused(fleet, tmp_path
         serves="pop",
     )  # fmt: skip
     assert "is the identity of pop/nyc1, and not of pop/fra9; make one with `headland control issue`" in said, said
-    twin = Fleet.start_pop.__get__(fleet)
     first = fleet.pops["fra1"]
-    second = twin("fra1", "us", "--data-dir", tmp_path / "twin")
+    second = fleet.start_pop("fra1", "us", data_dir=tmp_path / "twin")
     shown = support.eventually("the second is told", lambda: (p := fleet.client().json("pop", "show", "fra1")).get("rival") and p, 30)
     assert "another PoP of this name speaks from" in shown["rival"] and shown["place"]["region"] == "eu"
     second.stop()

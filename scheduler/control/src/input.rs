@@ -49,18 +49,25 @@ pub fn input(
 ) -> Input {
     let there: Vec<(&PopId, &PopView)> =
         view.pops().filter(|(_, pop)| !pop.heartbeat.storage_only && pop.liveness(now_ms) != Liveness::Lost).collect();
-    let device_classes = classes(&there);
+    let own_class: BTreeSet<&PopId> = backoff.held(now_ms).map(|(pop, _)| pop).collect();
+    let device_classes = classes(&there, &own_class);
     let measured = measured::measured(view);
     let demand = demand(view, books);
     let models = books.models.values().map(|kept| {
         let model = &kept.record;
         let is_current = current.get(&model.key.name).is_some_and(|versions| versions.contains(&model.key.version));
-        spec(model, measured.get(&model.key), &device_classes, is_current)
+        let held: BTreeSet<&PopId> =
+            backoff.held(now_ms).filter(|(_, key)| **key == model.key).map(|(pop, _)| pop).collect();
+        let spec = spec(model, measured.get(&model.key), &device_classes, is_current);
+        ModelSpec { policy_classes: (!held.is_empty()).then(|| without(&there, &own_class, &held)), ..spec }
     });
     Input {
         options: settings.options,
         places: places(&there, view),
-        pops: there.iter().map(|(id, pop)| self::pop(id, pop, books.intent(id), now_ms)).collect(),
+        pops: there
+            .iter()
+            .map(|(id, pop)| self::pop(id, pop, books.intent(id), own_class.contains(id), now_ms))
+            .collect(),
         models: models.collect(),
         demand,
         latency: settings.latency.clone(),
@@ -75,19 +82,37 @@ pub fn id(key: &ModelKey) -> placement::ModelKey {
     key.to_string().into()
 }
 
-fn classes(pops: &[(&PopId, &PopView)]) -> Vec<DeviceClass> {
-    let mut classes: BTreeMap<&str, &DeviceReport> = BTreeMap::new();
-    for (_, pop) in pops {
+/// What class a device is of. Where a load failed lately, devices are of a class of their own, which the models that failed
+/// there may not use for a while.
+fn class_name(pop: &PopId, device: &DeviceReport, is_own: bool) -> String {
+    if is_own { format!("{} at {pop}", device.class) } else { device.class.clone() }
+}
+
+fn classes(pops: &[(&PopId, &PopView)], own: &BTreeSet<&PopId>) -> Vec<DeviceClass> {
+    let mut classes: BTreeMap<String, &DeviceReport> = BTreeMap::new();
+    for (id, pop) in pops {
         for device in &pop.heartbeat.devices {
-            classes.entry(&device.class).or_insert(device);
+            classes.entry(class_name(id, device, own.contains(id))).or_insert(device);
         }
     }
-    let class = |(name, device): (&str, &DeviceReport)| DeviceClass {
+    let class = |(name, device): (String, &DeviceReport)| DeviceClass {
         name: name.into(),
         kind: measured::kind(device),
         speed: f64::from(device.units.max(1)) / UNITS_PER_SPEED,
     };
     classes.into_iter().map(class).collect()
+}
+
+/// Every class but those of the PoPs in `held`.
+fn without(
+    pops: &[(&PopId, &PopView)],
+    own: &BTreeSet<&PopId>,
+    held: &BTreeSet<&PopId>,
+) -> Vec<placement::DeviceClassName> {
+    let may = pops.iter().filter(|(id, _)| !held.contains(id));
+    let names = may
+        .flat_map(|(id, pop)| pop.heartbeat.devices.iter().map(move |device| class_name(id, device, own.contains(id))));
+    names.collect::<BTreeSet<String>>().into_iter().map(Into::into).collect()
 }
 
 /// Every region where a PoP stands or something is asked for.
@@ -123,14 +148,14 @@ fn middle(points: &[Location]) -> Option<Location> {
     (!points.is_empty()).then_some(middle)
 }
 
-fn pop(id: &PopId, pop: &PopView, intent: Intent, now_ms: u64) -> Pop {
+fn pop(id: &PopId, pop: &PopView, intent: Intent, is_own: bool, now_ms: u64) -> Pop {
     let state = match (intent, pop.liveness(now_ms)) {
         (Intent::Draining, _) => PopState::Draining,
         (Intent::Cordoned, _) | (_, Liveness::Late | Liveness::Lost) => PopState::Cordoned,
         (Intent::Active, Liveness::Live) => PopState::Active,
     };
     let device = |device: &DeviceReport| PopDevice {
-        class: device.class.as_str().into(),
+        class: class_name(id, device, is_own).into(),
         memory_bytes: believed_bytes(pop, device),
         price_per_gib: match measured::kind(device) {
             placement::DeviceKind::Cpu => CPU_PRICE_PER_GIB,

@@ -28,13 +28,15 @@ use crate::reconcile::{Action, Actual, Held, reconcile};
 use crate::state::{State, StateError};
 
 /// How often what is held is compared with what is wanted, if nothing happens.
-const LOOK_EVERY: Duration = Duration::from_secs(5);
+const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// Models and apps that are pulled at one time.
 pub const PULLS_AT_ONCE_MAX: usize = 2;
 /// How long something that failed is not tried again, the first time.
 pub const RETRY_FIRST: Duration = Duration::from_secs(5);
 /// The longest it is not tried.
 pub const RETRY_LONGEST: Duration = Duration::from_secs(300);
+/// How long a model that is to go waits for its requests to find another PoP.
+pub const HAND_OVER_MAX: Duration = Duration::from_secs(60);
 /// A model that is only to be stored is put out when nobody has asked for it for so long.
 pub const IDLE: Duration = Duration::from_secs(120);
 /// Members that are named as having sent something wrong.
@@ -101,6 +103,8 @@ struct Known {
     /// What is being done.
     busy: HashSet<Task>,
     failed: BTreeMap<Task, Failed>,
+    /// Models that are to go, and since when their requests have nowhere to go.
+    handing_over: BTreeMap<ModelKey, Instant>,
     accused: BTreeSet<PopId>,
     meter: Meter,
     last_heartbeat: Option<Instant>,
@@ -347,11 +351,29 @@ impl Agent {
             let loaded = self.0.parts.models.is_loaded(&key.name, manifest);
             let model = self.0.parts.table.peek(&key.name, &key.version);
             let idle = model.is_none_or(|model| model.idle() >= IDLE);
-            (key, Held { manifest, loaded, idle })
+            let is_last = self.is_last(&key, &desired);
+            (key, Held { manifest, loaded, idle, is_last })
         };
         let models = stored.into_iter().map(held).collect();
         let apps = self.0.parts.apps.deployed();
         Ok(Some((desired, Actual { models, apps, given_models, given_apps })))
+    }
+
+    /// Whether a model that is to go has nowhere yet where its requests could go: routes name it, and nobody there has described
+    /// it. That is waited for, but not for ever.
+    fn is_last(&self, key: &ModelKey, desired: &Desired) -> bool {
+        let wanted = desired.models.iter().any(|model| model.key == *key);
+        let elsewhere = || {
+            let routed = self.0.parts.table.routed();
+            routed.iter().any(|model| model.info().name == key.name && model.info().version == key.version)
+        };
+        let mut known = self.known();
+        let is_routed = known.routes.values().any(|(_, models)| models.iter().any(|model| model.key == *key));
+        if wanted || !is_routed || elsewhere() {
+            known.handing_over.remove(key);
+            return false;
+        }
+        known.handing_over.entry(key.clone()).or_insert_with(Instant::now).elapsed() < HAND_OVER_MAX
     }
 
     /// Begins one action, unless something is being done about it, or was tried too recently.

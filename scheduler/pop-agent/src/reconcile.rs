@@ -27,6 +27,8 @@ pub struct Held {
     pub loaded: bool,
     /// Whether nobody has asked for it for a while.
     pub idle: bool,
+    /// Whether requests for it could not go elsewhere yet, though they are to.
+    pub is_last: bool,
 }
 
 /// Something to do.
@@ -57,12 +59,12 @@ pub fn reconcile(desired: &Desired, actual: &Actual) -> Vec<Action> {
         let goes = |held: &Held| match keep {
             Some(Keep::Loaded) => false,
             Some(Keep::Stored) => held.loaded && held.idle,
-            None => held.loaded,
+            None => held.loaded && !held.is_last,
         };
         if held.is_some_and(goes) {
             actions.push(Action::Unload(key.clone()));
         }
-        if held.is_some() && keep.is_none() {
+        if held.is_some_and(|held| !held.is_last) && keep.is_none() {
             actions.push(Action::Discard(key.clone()));
         }
     }
@@ -115,7 +117,10 @@ mod tests {
 
     fn held(names: &[(&str, bool)]) -> Actual {
         let held = |(name, loaded): &(&str, bool)| {
-            (key(name), Held { manifest: Sha256Digest::of(name.as_bytes()), loaded: *loaded, idle: *loaded })
+            (
+                key(name),
+                Held { manifest: Sha256Digest::of(name.as_bytes()), loaded: *loaded, idle: *loaded, is_last: false },
+            )
         };
         let models: BTreeMap<ModelKey, Held> = names.iter().map(held).collect();
         Actual { given_models: models.keys().cloned().collect(), models, ..Actual::default() }
@@ -145,6 +150,16 @@ mod tests {
             Action::Pull(wanted("new", Keep::Loaded)),
         ];
         assert_eq!(actions, expected);
+    }
+
+    #[test]
+    fn what_is_to_go_stays_until_requests_for_it_can_go_elsewhere() {
+        let mut actual = held(&[("m", true)]);
+        actual.models.get_mut(&key("m")).unwrap().is_last = true;
+        assert_eq!(reconcile(&desired(Vec::new(), Vec::new()), &actual), []);
+        actual.models.get_mut(&key("m")).unwrap().is_last = false;
+        let goes = [Action::Unload(key("m")), Action::Discard(key("m"))];
+        assert_eq!(reconcile(&desired(Vec::new(), Vec::new()), &actual), goes);
     }
 
     #[test]

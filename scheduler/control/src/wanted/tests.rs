@@ -8,6 +8,7 @@ use headland_fleet::{Heartbeat, ModelReport};
 /// A fleet to ask, at one moment.
 struct Fleet {
     view: FleetView,
+    backoff: Backoff,
     books: Books,
     now_ms: u64,
     said: u64,
@@ -15,7 +16,7 @@ struct Fleet {
 
 impl Fleet {
     fn new(pops: &[(&str, &str)], books: Books) -> Self {
-        let mut fleet = Fleet { view: FleetView::default(), books, now_ms: 0, said: 0 };
+        let mut fleet = Fleet { view: FleetView::default(), backoff: Backoff::default(), books, now_ms: 0, said: 0 };
         for (pop, region) in pops {
             fleet.says(pop, region, &[]);
         }
@@ -29,13 +30,15 @@ impl Fleet {
         self.said += 1;
         let sequence = self.said;
         let models = models.iter().map(report).collect();
-        self.view.hear(Heartbeat { sequence, models, ..heartbeat(pop, region) }, self.now_ms);
+        let said = Heartbeat { sequence, models, ..heartbeat(pop, region) };
+        self.backoff.note(&said, self.now_ms);
+        self.view.hear(said, self.now_ms);
     }
 
     fn scene<T>(&self, look: impl FnOnce(&Scene<'_>) -> T) -> T {
         let current: Current =
             meant(&self.books).into_iter().map(|(name, version)| (name, BTreeSet::from([version]))).collect();
-        let input = input(&self.view, &self.books, &Backoff::default(), &current, &Settings::default(), self.now_ms);
+        let input = input(&self.view, &self.books, &self.backoff, &current, &Settings::default(), self.now_ms);
         let (plan, _) = headland_placement::solve(&input, None).unwrap();
         look(&Scene::new(&self.view, &self.books, &input, &plan, self.now_ms))
     }
@@ -81,6 +84,22 @@ fn a_pop_that_drains_keeps_a_model_until_it_answers_elsewhere() {
     fleet.now_ms = 1;
     fleet.says("b", "eu", &[("m", ready())]);
     assert_eq!(fleet.holders(), [("b".to_owned(), Keep::Loaded)]);
+}
+
+#[test]
+fn where_a_load_failed_it_is_not_tried_again_for_a_while() {
+    let mut fleet = Fleet::new(&[("a", "eu"), ("b", "eu")], books(&[("m", "1"), ("n", "1")]));
+    let failed = || ModelStanding::Failed { reason: "no disk".to_owned(), no_memory: false };
+    fleet.says("a", "eu", &[("m", failed()), ("n", ready())]);
+    assert_eq!(fleet.holders(), [("b".to_owned(), Keep::Loaded)]);
+    let others = fleet.scene(|scene| scene.holdings());
+    assert!(others[&"a".parse().unwrap()].contains_key(&key("n")), "others stay where they are");
+    fleet.says("b", "eu", &[("m", failed())]);
+    assert_eq!(fleet.holders(), [], "there is nowhere left to try now");
+    fleet.now_ms = crate::backoff::FIRST_MS;
+    fleet.says("a", "eu", &[]);
+    fleet.says("b", "eu", &[]);
+    assert_eq!(fleet.holders().len(), 1, "it is tried again");
 }
 
 #[test]
