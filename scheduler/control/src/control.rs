@@ -356,9 +356,10 @@ impl Control {
                 let now_unix_ms = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
                 let now_unix_ms = u64::try_from(now_unix_ms).unwrap_or(u64::MAX);
                 let era = era(&*self.0.store, heard_era, now_unix_ms).await?;
-                let written = Written::read(&*self.0.store).await?;
+                let term = Term { era, epoch };
+                let written = Written::read(&*self.0.store, term).await?;
                 tracing::info!(epoch, "this control plane leads");
-                leading.insert(Leading { term: Term { era, epoch }, written })
+                leading.insert(Leading { term, written })
             }
         };
         self.follow_rollouts().await?;

@@ -75,27 +75,39 @@ pub async fn era(store: &dyn ControlStore, heard: u64, now_unix_ms: u64) -> Resu
 }
 
 impl Written {
-    /// Reads what earlier leaders have written.
+    /// Reads what earlier leaders have written, for the leader of `ours`.
     ///
     /// # Errors
-    /// [`LeadError::Store`].
-    pub async fn read(store: &dyn ControlStore) -> Result<Self, LeadError> {
+    /// [`LeadError::Deposed`] when a later leader has written any of it, or the store fails.
+    pub async fn read(store: &dyn ControlStore, ours: Term) -> Result<Self, LeadError> {
         let mut written = Written::default();
         for entry in store.list(&Prefix::kind(kind::DESIRED)?).await? {
-            written.revisions.insert(entry.key.clone(), entry.revision);
-            match Desired::decode(&entry.value) {
-                Ok(desired) => drop(written.desired.insert(desired.pop.clone(), desired)),
-                Err(error) => unreadable(&entry, &error),
+            if let Some(desired) = written.note::<Desired>(&entry, ours)? {
+                written.desired.insert(desired.pop.clone(), desired);
             }
         }
         for entry in store.list(&Prefix::kind(kind::ROUTES)?).await? {
-            written.revisions.insert(entry.key.clone(), entry.revision);
-            match Routes::decode(&entry.value) {
-                Ok(routes) => drop(written.routes.insert((routes.region.clone(), routes.part), routes)),
-                Err(error) => unreadable(&entry, &error),
+            if let Some(routes) = written.note::<Routes>(&entry, ours)? {
+                written.routes.insert((routes.region.clone(), routes.part), routes);
             }
         }
         Ok(written)
+    }
+
+    /// What a record says, if it can be read; its revision is known in any case.
+    fn note<T: Fenced>(&mut self, entry: &Entry, ours: Term) -> Result<Option<T>, LeadError> {
+        self.revisions.insert(entry.key.clone(), entry.revision);
+        match T::decode(&entry.value) {
+            Ok(document) if document.term() > ours => {
+                let (key, theirs) = (entry.key.clone(), document.term().epoch);
+                Err(LeadError::Deposed { key, ours: ours.epoch, theirs })
+            }
+            Ok(document) => Ok(Some(document)),
+            Err(error) => {
+                tracing::warn!(key = %entry.key, "an earlier leader's record cannot be read, and is written anew: {error}");
+                Ok(None)
+            }
+        }
     }
 
     /// Writes what of `desired` and `routes` is not what was written; how many records that were.
@@ -164,8 +176,4 @@ impl Written {
 
 fn route_key(region: &RegionName, part: u8) -> Result<Key, KeyError> {
     Key::new(kind::ROUTES, [region.as_str(), &part.to_string()])
-}
-
-fn unreadable(entry: &Entry, error: &headland_fleet::DocumentError) {
-    tracing::warn!(key = %entry.key, "an earlier leader's record cannot be read, and is written anew: {error}");
 }
