@@ -179,7 +179,7 @@ async fn a_model_is_held_by_one_pop_asked_by_all_and_moves_when_that_is_lost() {
     let (_control, _tasks) = world.control(leads(1)).await;
     world.add_model("m").await;
     let holder = until("somebody is asked", || async { world.asked("us", "m").await.into_iter().next() }).await;
-    assert_eq!(world.asked("eu", "m").await, [holder.clone()]);
+    assert_eq!(world.asked("eu", "m").await, std::slice::from_ref(&holder));
     let (_, (task, _)) = pops.iter().find(|(name, _)| *name == holder).unwrap();
     task.abort();
     let other = until("somebody else is asked", || async {

@@ -48,6 +48,12 @@ pub type AllAliases = BTreeMap<ModelName, BTreeMap<String, ModelVersion>>;
 /// Told where models are that are not held here.
 pub type SetRoutes = Box<dyn Fn(Vec<RoutedModel>, AllAliases) + Send + Sync>;
 
+/// Told of a member that sent something wrong.
+pub type Accuse = Box<dyn Fn(&PopId) + Send + Sync>;
+
+/// Makes what fetches files, given whom to tell of members that send something wrong.
+pub type MakePuller = Box<dyn Fn(Accuse) -> Puller + Send + Sync>;
+
 /// What the agent works with.
 pub struct AgentParts {
     /// Who this PoP is.
@@ -73,7 +79,7 @@ pub struct AgentParts {
     /// What is loaded.
     pub table: Arc<ModelTable>,
     /// Fetches files. It is given what to tell of members that send something wrong.
-    pub puller: Box<dyn Fn(Box<dyn Fn(&PopId) + Send + Sync>) -> Puller + Send + Sync>,
+    pub puller: MakePuller,
     /// Sends requests elsewhere.
     pub set_routes: SetRoutes,
     /// What is remembered over restarts.

@@ -51,6 +51,9 @@ impl Document for Agreed {
     const WHAT: &'static str = "control plane's memory";
 }
 
+/// Who may have a model's files, or an app's.
+pub type FindSources = Box<dyn Fn(Option<&ModelKey>) -> Vec<Source> + Send + Sync>;
+
 /// What a keeper works with.
 pub struct KeeperParts {
     /// The fleet's records.
@@ -64,7 +67,7 @@ pub struct KeeperParts {
     /// Fetches what others have.
     pub puller: Puller,
     /// Who may have a model's files, or an app's.
-    pub sources: Box<dyn Fn(Option<&ModelKey>) -> Vec<Source> + Send + Sync>,
+    pub sources: FindSources,
     /// What both sides last agreed on.
     pub memory: PathBuf,
 }

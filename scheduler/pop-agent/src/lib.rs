@@ -15,8 +15,8 @@ pub mod reconcile;
 mod state;
 mod throttle;
 
-pub use agent::{Agent, AgentError, AgentParts, AllAliases, PULLS_AT_ONCE_MAX, SetRoutes};
+pub use agent::{Accuse, Agent, AgentError, AgentParts, AllAliases, MakePuller, PULLS_AT_ONCE_MAX, SetRoutes};
 pub use fetch::{Fetch, FetchError, Fetched};
-pub use keep::{KeeperParts, keep};
+pub use keep::{FindSources, KeeperParts, keep};
 pub use state::{State, StateError};
 pub use throttle::Throttle;
