@@ -40,7 +40,7 @@ def command(client, *arguments):
 
 
 def search(pop):
-    answer = pop.post("/search", json_body={"query": "how do plants make food?", "top_k": 1})
+    answer = pop.post("/search", json_body={"query": "what helps me fall asleep?", "top_k": 1})
     return answer.json()["results"][0]["document"] if answer.status == 200 else None
 
 
@@ -92,7 +92,7 @@ def demo(fleet):
     reference = None
     for pop in fleet.pops.values():
         found = support.eventually(f"{pop.name} searches", lambda: search(pop), 60)
-        assert "sun" in found.lower() or "light" in found.lower() or "plant" in found.lower(), found
+        assert "nod off" in found, f"{pop.name} found: {found}"
         assert support.eventually(f"{pop.name} reads digits", lambda: read_digit(pop), 60) == 7
         embedding, took_ms = embed(pop)
         reference = reference or embedding
@@ -110,7 +110,7 @@ def demo(fleet):
         support.eventually("all are answered", lambda: all(caller.answered > 20 for caller in callers), 60)
         fleet.pops[victim].kill()
         killed = time.monotonic()
-        moved = lambda: victim not in (pops := fleet.placement(f"{MINILM}:1")) and len(pops) == 2 and pops
+        moved = lambda: victim not in (pops := fleet.placement(f"{MINILM}:1")) and len(pops) >= 2 and pops
         holders = support.eventually("the replica is placed elsewhere", moved, 90)
         print(f"  placed at {' and '.join(holders)} {time.monotonic() - killed:.1f} s after the kill")
         more = [caller.answered + 20 for caller in callers]
