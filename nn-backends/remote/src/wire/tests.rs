@@ -1,3 +1,5 @@
+//! What was written is read again, every type of tensor and every error; what is nonsense is refused.
+
 use std::time::Duration;
 
 use bytes::Bytes;

@@ -1,3 +1,5 @@
+//! Waves, what lets them go on, and what takes a version back.
+
 use super::*;
 use crate::testing::{asked, books, heartbeat, key};
 use headland_fleet::Demand;

@@ -1,3 +1,5 @@
+//! What PoPs are to hold and where requests go, in small fleets that say how they are.
+
 use super::*;
 use crate::backoff::Backoff;
 use crate::input::{Current, Settings, input};

@@ -1,3 +1,5 @@
+//! Members over real TLS: who is let in, who is not, and certificates that change meanwhile.
+
 use std::io;
 use std::time::Duration;
 

@@ -1,3 +1,5 @@
+//! Questions are read as they are written, and change the input as they say.
+
 use super::*;
 use crate::input::{Demand, PlaceRate, Pop};
 

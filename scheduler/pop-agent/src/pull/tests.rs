@@ -1,3 +1,5 @@
+//! Pulls from members that serve well, break off, or lie.
+
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Mutex;
