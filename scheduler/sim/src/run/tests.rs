@@ -1,3 +1,5 @@
+//! Runs of small fleets in simulated time: equal seeds give equal outcomes, and what fails is told.
+
 use headland_placement::Plan;
 
 use super::*;
