@@ -76,6 +76,8 @@ def test_a_pop_without_room_is_told_apart_and_the_model_goes_elsewhere(fleet, tm
     said = lambda: next((each for each in fleet.client().json("pop", "show", "fra1")["models"] if each["standing"] == "failed"), None)
     failed = support.eventually(f"the PoP says why\n{fleet.log_tails()}", said, 60)
     assert "the store is full" in failed["reason"], failed
+    shown = fleet.client().run("placement", "show").stdout
+    assert "digits:1 failed at fra1, which is tried again in" in shown and "the store is full" in shown, shown
     fleet.start_pop("fra2", "eu")
     assert fleet.until_placed("digits:1") == ["fra2"]
 

@@ -77,6 +77,15 @@ pub fn placement(target: &Target) -> Result<()> {
             Some(gap) => shown.push_str(&format!("the plan is within {:.2} % of the best possible\n", gap * 100.0)),
             None => shown.push_str("this control plane stands by; the leader has the plan and how good it is\n"),
         }
+        for model in items(&answer["models"]) {
+            for held in items(&model["held_back"]) {
+                let (model, pop, reason) = (text(model, "model"), text(held, "pop"), text(held, "reason"));
+                let again_s = held["again_ms"].as_u64().unwrap_or(0).div_ceil(1_000);
+                shown.push_str(&format!(
+                    "{model} failed at {pop}, which is tried again in {again_s} s at the earliest: {reason}\n"
+                ));
+            }
+        }
         for missing in items(&answer["report"]["unplaced"]) {
             shown.push_str(&format!("not placed: {}\n", missing["model"].as_str().unwrap_or("-")));
         }

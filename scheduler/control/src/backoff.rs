@@ -17,11 +17,23 @@ pub struct Backoff {
     failed: BTreeMap<(PopId, ModelKey), Failed>,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Failed {
     /// How often, without a success in between.
     times: u32,
     until_ms: u64,
+    reason: String,
+}
+
+/// A model that is not tried at a PoP for a while.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Held {
+    /// The PoP.
+    pub pop: PopId,
+    /// Why it failed there, the last time it was tried.
+    pub reason: String,
+    /// When it may be tried again, in milliseconds from now.
+    pub again_ms: u64,
 }
 
 impl Backoff {
@@ -31,13 +43,14 @@ impl Backoff {
             let at = (heartbeat.pop.clone(), model.key.clone());
             match &model.standing {
                 ModelStanding::Ready { .. } => drop(self.failed.remove(&at)),
-                ModelStanding::Failed { .. } => {
-                    let failed = self.failed.entry(at).or_insert(Failed { times: 0, until_ms: 0 });
+                ModelStanding::Failed { reason, .. } => {
+                    let first = || Failed { times: 0, until_ms: 0, reason: reason.clone() };
+                    let failed = self.failed.entry(at).or_insert_with(first);
                     // The same failure is told with every heartbeat; it counts anew once it may have been tried anew.
                     if now_ms >= failed.until_ms {
                         let wait = FIRST_MS.saturating_mul(1 << failed.times.min(16)).min(LONGEST_MS);
-                        *failed =
-                            Failed { times: failed.times.saturating_add(1), until_ms: now_ms.saturating_add(wait) };
+                        let (times, until_ms) = (failed.times.saturating_add(1), now_ms.saturating_add(wait));
+                        *failed = Failed { times, until_ms, reason: reason.clone() };
                     }
                 }
                 ModelStanding::Loading | ModelStanding::Stored => {}
@@ -54,6 +67,17 @@ impl Backoff {
     pub fn held(&self, now_ms: u64) -> impl Iterator<Item = (&PopId, &ModelKey)> {
         let held = self.failed.iter().filter(move |(_, failed)| now_ms < failed.until_ms);
         held.map(|((pop, model), _)| (pop, model))
+    }
+
+    /// Where `model` is not tried now, and why.
+    pub fn held_of(&self, model: &ModelKey, now_ms: u64) -> Vec<Held> {
+        let held = self.failed.iter().filter(|((_, key), failed)| key == model && now_ms < failed.until_ms);
+        let held = held.map(|((pop, _), failed)| Held {
+            pop: pop.clone(),
+            reason: failed.reason.clone(),
+            again_ms: failed.until_ms.saturating_sub(now_ms),
+        });
+        held.collect()
     }
 
     /// Forgets what failed long ago.
@@ -84,6 +108,8 @@ mod tests {
             assert!(!backoff.holds(&pop, &key("m"), now + wait));
             now += wait;
         }
+        let held = Held { pop: pop.clone(), reason: "no".to_owned(), again_ms: 4 * FIRST_MS };
+        assert_eq!(backoff.held_of(&key("m"), now - 4 * FIRST_MS), [held]);
         backoff.note(&says(ModelStanding::Ready { device: "cpu".to_owned(), memory_bytes: 1, cost: None }), now);
         backoff.note(&failed(), now);
         assert!(!backoff.holds(&pop, &key("m"), now + FIRST_MS), "it counts from the beginning");

@@ -193,7 +193,7 @@ impl Control {
     /// The fleet as it looks now.
     pub fn overview(&self) -> Overview {
         let known = self.known();
-        Overview::of(&known.view, &known.books, self.now_ms())
+        Overview::of(&known.view, &known.books, &known.backoff, self.now_ms())
     }
 
     /// The plan in force, if this control plane leads and has made one.

@@ -6,6 +6,7 @@ use headland_fleet::{DeviceReport, Intent, ModelKey, ModelStanding, Place};
 use headland_package::PopId;
 use serde::Serialize;
 
+use crate::backoff::{Backoff, Held};
 use crate::books::Books;
 use crate::view::{FleetView, Liveness, PopView, Rival};
 
@@ -67,6 +68,9 @@ pub struct ModelPlaces {
     pub requests_per_s: f64,
     /// The PoPs that hold it.
     pub replicas: Vec<Replica>,
+    /// The PoPs where it failed to load lately, and is not tried for a while.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub held_back: Vec<Held>,
 }
 
 /// A model at a PoP.
@@ -81,7 +85,7 @@ pub struct Replica {
 
 impl Overview {
     /// The fleet as it looks now.
-    pub fn of(view: &FleetView, books: &Books, now_ms: u64) -> Self {
+    pub fn of(view: &FleetView, books: &Books, backoff: &Backoff, now_ms: u64) -> Self {
         let mut rates: BTreeMap<ModelKey, f64> = BTreeMap::new();
         for ((_, model), rate) in view.demand().by_region() {
             *rates.entry(model).or_default() += rate;
@@ -94,7 +98,8 @@ impl Overview {
                 is_there.then(|| Replica { pop: pop.clone(), standing: model.standing.clone() })
             });
             let requests_per_s = rates.get(key).copied().unwrap_or(0.0);
-            ModelPlaces { model: key.to_string(), requests_per_s, replicas: replicas.collect() }
+            let held_back = backoff.held_of(key, now_ms);
+            ModelPlaces { model: key.to_string(), requests_per_s, replicas: replicas.collect(), held_back }
         });
         Overview {
             pops: view.pops().map(|(pop, there)| PopSummary::of(pop, there, books.intent(pop), now_ms)).collect(),

@@ -2,17 +2,19 @@
 //!
 //! The tasks share [`Inner`]. Each ends with the agent; none of them is ever waited for by a request.
 
+mod report;
+
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
-use headland_batcher::{Model, ModelTable};
+use headland_batcher::ModelTable;
 use headland_control_store::{Bus, ControlStore, Event, Key, KeyError, Prefix};
 use headland_fleet::{
-    AppReport, Cost, Desired, DesiredApp, DesiredModel, DeviceReport, Document, HEARTBEAT_EVERY_MS, Heartbeat, Keep,
-    ModelKey, ModelReport, ModelStanding, Place, RoutedModel, Routes, kind, subject,
+    Desired, DesiredApp, DesiredModel, DeviceReport, Document, Keep, ModelKey, Place, RoutedModel, Routes, kind,
+    subject,
 };
 use headland_lifecycle::models::catalog;
 use headland_lifecycle::{AppControl, LifecycleError, ModelControl, apps};
@@ -22,7 +24,7 @@ use tokio::sync::{Notify, Semaphore};
 use tokio::task::JoinSet;
 
 use crate::fence::{Fence, Passage};
-use crate::measure::{Counters, Meter};
+use crate::measure::Meter;
 use crate::pull::{PullError, Puller, Wanted};
 use crate::reconcile::{Action, Actual, Held, reconcile};
 use crate::state::{State, StateError};
@@ -492,83 +494,6 @@ impl Agent {
         drop(known);
         self.0.changed.notify_one();
     }
-
-    async fn speak(self, subject: Key) {
-        let mut ticks = tokio::time::interval(Duration::from_millis(HEARTBEAT_EVERY_MS));
-        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        loop {
-            ticks.tick().await;
-            let heartbeat = self.heartbeat().await;
-            if let Err(error) = self.0.parts.bus.publish(&subject, heartbeat.encode().into()).await {
-                tracing::debug!("the fleet does not hear this PoP: {error}");
-            }
-        }
-    }
-
-    async fn heartbeat(&self) -> Heartbeat {
-        let parts = &self.0.parts;
-        let stored: BTreeSet<ModelKey> = match self.actual().await {
-            Ok(Some((_, actual))) => actual.models.into_keys().collect(),
-            Ok(None) | Err(_) => BTreeSet::new(),
-        };
-        let (local, routed) = (counters(&parts.table.all()), counters(&parts.table.routed()));
-        let mut known = self.known();
-        let now = Instant::now();
-        let window = known.last_heartbeat.replace(now).map_or(Duration::ZERO, |last| now - last);
-        known.sequence += 1;
-        let demand = known.meter.demand(&local, &routed);
-        let costs = known.meter.costs(&local).clone();
-        let models = known.state.models.iter().filter_map(|key| {
-            let standing = self.standing(&known, key, stored.contains(key), costs.get(key).copied())?;
-            Some(ModelReport { key: key.clone(), standing })
-        });
-        let models = models.collect();
-        let app = |name: &AppName| {
-            let wanted = known.state.desired.as_ref()?.apps.iter().find(|app| app.name == *name)?;
-            let failed = known.failed.get(&Task::App(name.clone())).map(|failed| failed.reason.clone());
-            Some(AppReport { name: name.clone(), version: wanted.version.clone(), failed })
-        };
-        Heartbeat {
-            pop: parts.pop.clone(),
-            incarnation: self.0.incarnation,
-            sequence: known.sequence,
-            place: parts.place.clone(),
-            address: parts.address.clone(),
-            listen: parts.listen.clone(),
-            devices: (parts.devices)(),
-            era: known.fence.era(),
-            epoch: known.fence.epoch(),
-            generation: known.state.desired.as_ref().map_or(0, |desired| desired.generation),
-            models,
-            apps: known.state.apps.iter().filter_map(app).collect(),
-            demand,
-            window_ms: u64::try_from(window.as_millis()).unwrap_or(u64::MAX),
-            corrupt_sources: known.accused.iter().cloned().collect(),
-            storage_only: false,
-        }
-    }
-
-    /// How a model stands here; `None` if it is not here, and nobody wants it to be.
-    fn standing(&self, known: &Known, key: &ModelKey, is_stored: bool, cost: Option<Cost>) -> Option<ModelStanding> {
-        let wanted = known.state.desired.as_ref().and_then(|it| it.models.iter().find(|model| model.key == *key));
-        if let Some(model) = self.0.parts.table.peek(&key.name, &key.version) {
-            let (device, memory_bytes) = (model.device().to_string(), model.memory_bytes());
-            return Some(ModelStanding::Ready { device, memory_bytes, cost });
-        }
-        let task = Task::Model(key.clone());
-        if known.busy.contains(&task) {
-            return Some(ModelStanding::Loading);
-        }
-        match (known.failed.get(&task), wanted, is_stored) {
-            (Some(failed), Some(_), _) => {
-                Some(ModelStanding::Failed { reason: failed.reason.clone(), no_memory: failed.no_memory })
-            }
-            (_, Some(model), true) if model.keep == Keep::Loaded => Some(ModelStanding::Loading),
-            (_, _, true) => Some(ModelStanding::Stored),
-            (None, Some(_), false) => Some(ModelStanding::Loading),
-            (_, None, false) => None,
-        }
-    }
 }
 
 fn asked(key: &ModelKey) -> ModelRef {
@@ -587,23 +512,4 @@ fn stored(store: &Store, names: &BTreeSet<ModelKey>) -> Result<Vec<(ModelKey, Sh
         }
     }
     Ok(found)
-}
-
-fn counters(models: &[Arc<Model>]) -> BTreeMap<ModelKey, Counters> {
-    let of = |model: &Arc<Model>| {
-        let (info, stats) = (model.info(), model.stats());
-        let key = ModelKey { name: info.name.clone(), version: info.version.clone() };
-        let failed = stats.failure(headland_batcher::Failure::Backend);
-        let shed = stats.failure(headland_batcher::Failure::Rejected);
-        let counters = Counters {
-            answered: stats.success(),
-            failed,
-            shed,
-            latency_us: stats.request_us(),
-            busy_us: stats.busy_us(),
-            from_peers: stats.from_peers(),
-        };
-        (key, counters)
-    };
-    models.iter().map(of).collect()
 }
