@@ -53,7 +53,7 @@ bench-record: ## Record the ratios of the last bench-compare
 .PHONY: bench-placement
 bench-placement: ## Make the figures and plots of docs/placement.md, and simulate ten days of the fleet
 	cargo run --release --locked -p headland-placement --example figures -- $(CARGO_TARGET_DIR)/placement
-	cargo run --release --locked -p headland-sim --example ten_days -- $(CARGO_TARGET_DIR)/placement
+	cargo run --release --locked -p headland -- sim run world --out $(CARGO_TARGET_DIR)/placement
 
 .PHONY: bench-infinity
 bench-infinity: ## Install the peer infinity (over 5 GB with torch) for bench-compare

@@ -6,6 +6,7 @@ mod gateway;
 mod model;
 mod policy;
 mod signing;
+mod sim;
 mod token;
 
 use std::net::SocketAddr;
@@ -22,6 +23,7 @@ pub use gateway::Target;
 pub use model::{ModelCommand, PullModel, PushModel};
 pub use policy::{PolicyCommand, TestPolicy};
 pub use signing::{HashName, MethodName, SignApp, SignModel, VerifyModel};
+pub use sim::{RunSim, SimCommand};
 pub use token::{TokenCommand, TokenPlace};
 
 /// An edge AI inference gateway: Wasm apps over native inference.
@@ -67,6 +69,9 @@ pub enum Command {
     /// How new versions go out
     #[command(subcommand)]
     Rollout(RolloutCommand),
+    /// Let the control plane run a fleet in simulated time
+    #[command(subcommand)]
+    Sim(SimCommand),
     /// Print a shell completion script
     Completions {
         /// The shell to complete for

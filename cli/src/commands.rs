@@ -7,7 +7,7 @@ use clap::CommandFactory;
 
 use crate::args::{AppCommand, Args, Command, ModelCommand, PlacementCommand, PolicyCommand};
 use crate::client::models;
-use crate::{apps, client, config, fleet, policy, pull, push, signing, tokens, up};
+use crate::{apps, client, config, fleet, policy, pull, push, signing, sim, tokens, up};
 
 /// Does it. Some commands have an exit status of their own.
 pub fn run(command: Command) -> Result<ExitCode> {
@@ -24,6 +24,7 @@ pub fn run(command: Command) -> Result<ExitCode> {
         Command::Placement(PlacementCommand::Show(target)) => client::fleet::placement(&target)?,
         Command::Plan(options) => client::fleet::plan(&options)?,
         Command::Rollout(command) => client::fleet::rollout(command)?,
+        Command::Sim(command) => sim::run(command)?,
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Args::command(), "headland", &mut std::io::stdout());
         }

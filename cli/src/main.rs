@@ -20,6 +20,7 @@ mod pull;
 mod push;
 mod signals;
 mod signing;
+mod sim;
 mod tokens;
 mod transfer;
 mod up;

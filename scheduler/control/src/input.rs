@@ -17,10 +17,11 @@ use crate::books::Books;
 use crate::measured::{self, Measured};
 use crate::view::{FleetView, Liveness, PopView};
 
-/// What holding a GiB costs on a processor, in the unit of the objective: little, but enough that what nobody asks for goes.
-const CPU_PRICE_PER_GIB: f64 = 0.5;
+/// What holding a GiB costs on a processor, in the unit of the objective, milliseconds waited in a second: a replica of a GiB
+/// is worth having where it saves five requests a second a millisecond each.
+const CPU_PRICE_PER_GIB: f64 = 5.0;
 /// The same on a GPU.
-const GPU_PRICE_PER_GIB: f64 = 5.0;
+const GPU_PRICE_PER_GIB: f64 = 40.0;
 /// How many processors make a processor class of speed 1.
 const UNITS_PER_SPEED: f64 = 1.0;
 

@@ -4,17 +4,15 @@ use std::collections::BTreeMap;
 
 use headland_control_store::{ControlStore, Entry, Key, KeyError, Prefix, Revision, StoreError};
 use headland_fleet::{Desired, Document, Era, Routes, kind};
-use headland_package::{PopId, RegionName};
+use headland_package::RegionName;
 
-use crate::wanted::{RouteParts, Term};
+use crate::controller::Wanted;
+use crate::wanted::Term;
 
 /// What was written, as far as this leader knows.
 #[derive(Debug, Default)]
 pub struct Written {
-    /// What is wanted of each PoP.
-    pub desired: BTreeMap<PopId, Desired>,
-    /// Where the requests of each region go.
-    pub routes: RouteParts,
+    wanted: Wanted,
     revisions: BTreeMap<Key, Revision>,
 }
 
@@ -83,12 +81,12 @@ impl Written {
         let mut written = Written::default();
         for entry in store.list(&Prefix::kind(kind::DESIRED)?).await? {
             if let Some(desired) = written.note::<Desired>(&entry, ours)? {
-                written.desired.insert(desired.pop.clone(), desired);
+                written.wanted.desired.insert(desired.pop.clone(), desired);
             }
         }
         for entry in store.list(&Prefix::kind(kind::ROUTES)?).await? {
             if let Some(routes) = written.note::<Routes>(&entry, ours)? {
-                written.routes.insert((routes.region.clone(), routes.part), routes);
+                written.wanted.routes.insert((routes.region.clone(), routes.part), routes);
             }
         }
         Ok(written)
@@ -110,29 +108,29 @@ impl Written {
         }
     }
 
-    /// Writes what of `desired` and `routes` is not what was written; how many records that were.
+    /// What the records say.
+    pub fn wanted(&self) -> &Wanted {
+        &self.wanted
+    }
+
+    /// Writes what of `wanted` is not what was written; how many records that were.
     ///
     /// # Errors
     /// [`LeadError`]; what was written until then stays and is known.
-    pub async fn write(
-        &mut self,
-        store: &dyn ControlStore,
-        desired: BTreeMap<PopId, Desired>,
-        routes: RouteParts,
-    ) -> Result<usize, LeadError> {
+    pub async fn write(&mut self, store: &dyn ControlStore, wanted: Wanted) -> Result<usize, LeadError> {
         let mut count = 0;
         // Routes first: who is asked no more may let go.
-        for (at, routes) in routes {
-            if self.routes.get(&at) != Some(&routes) {
+        for (at, routes) in wanted.routes {
+            if self.wanted.routes.get(&at) != Some(&routes) {
                 self.put(store, route_key(&at.0, at.1)?, &routes).await?;
-                self.routes.insert(at, routes);
+                self.wanted.routes.insert(at, routes);
                 count += 1;
             }
         }
-        for (pop, desired) in desired {
-            if self.desired.get(&pop) != Some(&desired) {
+        for (pop, desired) in wanted.desired {
+            if self.wanted.desired.get(&pop) != Some(&desired) {
                 self.put(store, Key::new(kind::DESIRED, [pop.as_str()])?, &desired).await?;
-                self.desired.insert(pop, desired);
+                self.wanted.desired.insert(pop, desired);
                 count += 1;
             }
         }

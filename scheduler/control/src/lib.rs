@@ -2,12 +2,14 @@
 //! and watches it come true.
 //!
 //! Stands above `scheduler/placement`, which solves, and `scheduler/store`, which keeps; PoPs read what it writes through
-//! `scheduler/pop-agent`. Everything that decides is pure: [`view`], [`demand`], [`measured`], [`backoff`], [`rollout`],
-//! [`input`] and [`wanted`] know no clock and no store. [`Control`] is the loop around them.
+//! `scheduler/pop-agent`. Everything that decides is pure: [`Controller`] holds [`view`], [`demand`],
+//! [`measured`], [`backoff`], [`rollout`], [`input`] and [`wanted`] together, and knows no clock and no store. [`Control`] is the
+//! loop around it.
 
 pub mod backoff;
 pub mod books;
 mod control;
+mod controller;
 pub mod demand;
 pub mod input;
 mod leading;
@@ -20,5 +22,6 @@ pub mod wanted;
 #[cfg(test)]
 mod testing;
 
-pub use control::{Control, ControlError, ControlOptions, Planned};
+pub use control::{Control, ControlError, ControlOptions};
+pub use controller::{Controller, LISTEN_FIRST_MS, Planned, Wanted};
 pub use overview::{ModelPlaces, Overview, PopSummary, Replica};

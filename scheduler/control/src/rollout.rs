@@ -3,9 +3,9 @@
 //!
 //! Pure. What a PoP's callers mean by a bare name is the alias `stable` there, and that is all a wave moves.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use headland_fleet::{Document, Heartbeat, ModelKey};
+use headland_fleet::{Demand, Document, ModelKey};
 use headland_package::{ModelName, ModelVersion, PopId, Sha256Digest};
 use serde::{Deserialize, Serialize};
 
@@ -84,18 +84,16 @@ impl Evidence {
         Evidence { since_ms: now_ms, seen: BTreeMap::new() }
     }
 
-    /// Takes in what a PoP's callers saw of `name`.
-    pub fn note(&mut self, name: &ModelName, heartbeat: &Heartbeat) {
-        for demand in heartbeat.demand.iter().filter(|demand| demand.key.name == *name) {
-            let seen = self.seen.entry(demand.key.version.clone()).or_default();
-            let requests = seen.requests.saturating_add(demand.requests);
-            let sum_us = seen.latency_us * seen.requests as f64 + demand.latency_us * demand.requests as f64;
-            *seen = Seen {
-                requests,
-                failures: seen.failures.saturating_add(demand.failures),
-                latency_us: if requests > 0 { sum_us / requests as f64 } else { 0.0 },
-            };
-        }
+    /// Takes in what a PoP's callers saw of a version.
+    pub fn note(&mut self, demand: &Demand) {
+        let seen = self.seen.entry(demand.key.version.clone()).or_default();
+        let requests = seen.requests.saturating_add(demand.requests);
+        let sum_us = seen.latency_us * seen.requests as f64 + demand.latency_us * demand.requests as f64;
+        *seen = Seen {
+            requests,
+            failures: seen.failures.saturating_add(demand.failures),
+            latency_us: if requests > 0 { sum_us / requests as f64 } else { 0.0 },
+        };
     }
 
     fn of(&self, version: &ModelVersion) -> Seen {
@@ -141,7 +139,7 @@ impl Rollout {
     }
 
     /// The version that serves where no wave has come.
-    fn settled(&self) -> &ModelVersion {
+    pub fn settled(&self) -> &ModelVersion {
         match (&self.state, &self.from) {
             (RolloutState::Done, _) | (_, None) => &self.to,
             (_, Some(from)) => from,
@@ -154,22 +152,19 @@ impl Rollout {
         std::iter::once(self.settled()).chain(new.filter(|to| *to != self.settled()))
     }
 
-    /// Which version `pop`'s callers mean by the bare name, when there are `pops` in the fleet.
-    pub fn version_at(&self, pop: &PopId, pops: &[PopId]) -> &ModelVersion {
-        match self.state {
-            RolloutState::Running | RolloutState::Paused if self.wave_has(pop, pops) => &self.to,
-            _ => self.settled(),
+    /// The PoPs, of these, whose callers mean the new version by the bare name, while not all of them do: those that the waves so
+    /// far have come to. Waves come in an order drawn from the version's name, so that it is not the same PoP that goes first
+    /// every time.
+    pub fn taken(&self, pops: &[&PopId]) -> BTreeSet<PopId> {
+        if !matches!(self.state, RolloutState::Running | RolloutState::Paused) {
+            return BTreeSet::new();
         }
-    }
-
-    /// Whether the waves so far have come to `pop`: they come in an order drawn from the version's name, so that it is not
-    /// the same PoP that goes first every time.
-    fn wave_has(&self, pop: &PopId, pops: &[PopId]) -> bool {
         let percent = WAVES_PERCENT.get(self.wave).copied().unwrap_or(100) as usize;
         let taken = (pops.len() * percent).div_ceil(100).max(1);
         let place = |pop: &PopId| *Sha256Digest::of(format!("{} {} {pop}", self.name, self.to).as_bytes()).as_bytes();
-        let own = place(pop);
-        pops.iter().filter(|other| *other != pop && place(other) < own).count() < taken
+        let mut order: Vec<_> = pops.iter().map(|pop| (place(pop), *pop)).collect();
+        order.sort_unstable();
+        order.into_iter().take(taken).map(|(_, pop)| pop.clone()).collect()
     }
 
     /// What is to become of it, from what was seen since its wave began: `None` if it stays as it is.

@@ -25,7 +25,8 @@ pub struct Desired {
     pub models: Vec<DesiredModel>,
     /// The apps it serves, by name.
     pub apps: Vec<DesiredApp>,
-    /// What other names of versions stand for there. A rollout moves `stable` one PoP after the other.
+    /// What other names of versions stand for there: of the models it holds, and of those that a rollout under way has come to it
+    /// with. It goes before what [`Routes::aliases`] say.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub aliases: BTreeMap<ModelName, BTreeMap<String, ModelVersion>>,
 }
@@ -105,6 +106,9 @@ pub struct Routes {
     pub generation: u64,
     /// By name and version.
     pub models: Vec<RoutedModel>,
+    /// What other names of those models' versions stand for, unless a PoP's [`Desired`] says otherwise for it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub aliases: BTreeMap<ModelName, BTreeMap<String, ModelVersion>>,
 }
 
 impl Document for Routes {

@@ -46,6 +46,8 @@ const ACCUSED_MAX: usize = 16;
 
 /// Aliases of all models.
 pub type AllAliases = BTreeMap<ModelName, BTreeMap<String, ModelVersion>>;
+/// What a part of the region's routes says.
+type Routed = (Vec<RoutedModel>, AllAliases);
 
 /// Told where models are that are not held here.
 pub type SetRoutes = Box<dyn Fn(Vec<RoutedModel>, AllAliases) + Send + Sync>;
@@ -107,7 +109,7 @@ struct Known {
     state: State,
     fence: Fence,
     /// The parts of the region's routes, and what was seen of them.
-    routes: BTreeMap<Key, (Fence, Vec<RoutedModel>)>,
+    routes: BTreeMap<Key, (Fence, Routed)>,
     /// What is being done.
     busy: HashSet<Task>,
     failed: BTreeMap<Task, Failed>,
@@ -304,9 +306,9 @@ impl Agent {
                 match Routes::decode(&entry.value) {
                     Ok(routes) => {
                         let mut known = self.known();
-                        let (fence, models) = known.routes.entry(entry.key).or_default();
+                        let (fence, known) = known.routes.entry(entry.key).or_default();
                         if fence.pass(routes.era, routes.epoch, routes.generation) == Passage::New {
-                            *models = routes.models;
+                            *known = (routes.models, routes.aliases);
                             is_news = true;
                         }
                     }
@@ -321,8 +323,13 @@ impl Agent {
 
     fn publish_routes(&self) {
         let known = self.known();
-        let models = known.routes.values().flat_map(|(_, models)| models.iter().cloned()).collect();
-        let aliases = known.state.desired.as_ref().map(|desired| desired.aliases.clone()).unwrap_or_default();
+        let mut models = Vec::new();
+        let mut aliases = AllAliases::new();
+        for (_, (routed, named)) in known.routes.values() {
+            models.extend(routed.iter().cloned());
+            aliases.extend(named.clone());
+        }
+        aliases.extend(known.state.desired.iter().flat_map(|desired| desired.aliases.clone()));
         drop(known);
         (self.0.parts.set_routes)(models, aliases);
     }
@@ -376,7 +383,7 @@ impl Agent {
             routed.iter().any(|model| model.info().name == key.name && model.info().version == key.version)
         };
         let mut known = self.known();
-        let is_routed = known.routes.values().any(|(_, models)| models.iter().any(|model| model.key == *key));
+        let is_routed = known.routes.values().any(|(_, (models, _))| models.iter().any(|model| model.key == *key));
         if wanted || !is_routed || elsewhere() {
             known.handing_over.remove(key);
             return false;

@@ -1,6 +1,6 @@
 //! Demand as time goes by: it follows the sun, and comes in bursts.
 
-use headland_placement::{Input, Rng};
+use headland_placement::Rng;
 
 use crate::scenario::SimScenario;
 
@@ -31,22 +31,6 @@ pub(crate) fn gamma(variation: f64, rng: &mut Rng) -> f64 {
         let cube = (1.0 + c * normal).powi(3);
         if cube > 0.0 && (1.0 - rng.unit()).ln() < 0.5 * normal * normal + d - d * cube + d * cube.ln() {
             return d * cube * down / shape;
-        }
-    }
-}
-
-/// Sets an input's demand to what its means are at a time, without bursts: what a control plane measures over hours.
-pub(crate) fn set(input: &mut Input, means: &Input, scenario: &SimScenario, now_s: f64) {
-    let longitude = |place: &headland_placement::Place| place.location.map_or(0.0, |at| at.longitude_deg);
-    let shares: Vec<f64> = means.places.iter().map(|place| diurnal(scenario, longitude(place), now_s)).collect();
-    for (demand, mean) in input.demand.iter_mut().zip(&means.demand) {
-        let mut at = 0;
-        for (rate, mean) in demand.rates.iter_mut().zip(&mean.rates) {
-            // Rates come in the order of places.
-            while at + 1 < means.places.len() && means.places[at].id != mean.place {
-                at += 1;
-            }
-            rate.requests_per_s = mean.requests_per_s * shares[at];
         }
     }
 }

@@ -39,7 +39,10 @@ pub fn map(fleet: &Input, outcome: &Outcome) -> String {
             "<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"{radius:.1}\" fill=\"{colour}\" fill-opacity=\"0.6\"/>"
         );
         let crashed = |pop: &headland_placement::Pop| {
-            outcome.faults.iter().any(|fault| matches!(&fault.kind, FaultKind::Pop(id) if id == &pop.id))
+            outcome
+                .faults
+                .iter()
+                .any(|fault| matches!(&fault.kind, FaultKind::Pop(id) if id.as_str() == pop.id.as_str()))
         };
         if pops.iter().any(|pop| crashed(pop)) {
             let ring = radius + 2.5;
@@ -78,7 +81,8 @@ pub fn timeline(outcome: &Outcome) -> String {
     let bottom = TIME.1 * rows.len() as f64 + 16.0;
     for day in 0..=outcome.hours.len() / 24 {
         let x = LEFT + (day * 24) as f64 / outcome.hours.len().max(1) as f64 * (TIME.0 - LEFT - 10.0);
-        let _ = writeln!(svg, "<text x=\"{x:.1}\" y=\"{bottom}\" text-anchor=\"middle\">day {day}</text>");
+        let anchor = if day * 24 == outcome.hours.len() { "end" } else { "middle" };
+        let _ = writeln!(svg, "<text x=\"{x:.1}\" y=\"{bottom}\" text-anchor=\"{anchor}\">day {day}</text>");
     }
     svg + "</svg>\n"
 }

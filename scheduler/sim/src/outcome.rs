@@ -25,8 +25,8 @@ pub struct Outcome {
     pub moved_bytes: u64,
     /// Bytes of the first filling.
     pub filled_bytes: u64,
-    /// Plans that were made.
-    pub plans: u64,
+    /// Times that the control plane decided.
+    pub decisions: u64,
     /// Crashes of PoPs and regions, and how long it took until all that replaced them was loaded.
     pub recoveries: Vec<Recovery>,
     /// Everything that failed.
@@ -67,7 +67,7 @@ impl Outcome {
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const GB: f64 = 1e9;
-        writeln!(f, "{} hours, {} plans, {} faults", self.hours.len(), self.plans, self.faults.len())?;
+        writeln!(f, "{} hours, {} decisions, {} faults", self.hours.len(), self.decisions, self.faults.len())?;
         writeln!(
             f,
             "latency: p50 {:.1} ms, p99 {:.1} ms over {} requests drawn",

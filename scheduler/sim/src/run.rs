@@ -1,31 +1,43 @@
 //! Time passes: events in their order, requests drawn in each step.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
-use headland_placement::{DeviceIndex, Input, InputError, ModelKey, PlaceId, Plan, PopId, Rng};
+use headland_control::input::Settings;
+use headland_control::view::LOST_AFTER_MS;
+use headland_control::wanted::Term;
+use headland_control::{Controller, LISTEN_FIRST_MS, Wanted};
+use headland_control_store::{Entry, Event as StoreEvent, Key, Revision};
+use headland_fleet::{Demand, Document, HEARTBEAT_EVERY_MS, Heartbeat, Place, RoutedModel, kind};
+use headland_placement::{Options, Rng};
 
-use crate::control::Controller;
-use crate::demand;
+use crate::demand::{diurnal, gamma};
 use crate::faults::{self, Fault, FaultKind};
-use crate::fleet::Fleet;
+use crate::fleet::{Answer, Fleet};
 use crate::outcome::{Hour, Outcome, Recovery, quantile};
-use crate::scenario::SimScenario;
+use crate::scenario::{ScenarioError, SimScenario};
+use crate::world::{NameError, World};
 
-/// How long a caller waits before it tries the next candidate, if a PoP does not answer.
+/// How long a PoP waits for a connection before it tries the next candidate.
 const CONNECT_TIMEOUT_MS: f64 = 250.0;
 /// Beyond this share of its time a device's queue is taken to stand still.
 const BUSY_MAX: f64 = 0.98;
-const HOUR_S: f64 = 3_600.0;
+const HOUR_MS: u64 = 3_600_000;
+/// After a decision that has PoPs load, they are heard again after so long, and then after a multiple of it each time: in a real
+/// fleet it is every two seconds, and most of that tells nothing new.
+const SETTLE_FIRST_MS: u64 = 2 * HEARTBEAT_EVERY_MS;
+const SETTLE_GROWTH: u64 = 4;
+/// The first leader's term.
+const TERM: Term = Term { era: 1, epoch: 1 };
 
 /// Why a run ended early.
 #[derive(Debug, thiserror::Error)]
 pub enum SimError {
-    /// The scenario's numbers make no run.
-    #[error("a run needs at least one PoP, model, place and hour, and steps and replanning of at least one second")]
-    Empty,
-    /// The fleet that was made contradicts itself.
-    #[error("the fleet cannot be planned for")]
-    Input(#[from] InputError),
+    /// The scenario makes no run.
+    #[error(transparent)]
+    Scenario(#[from] ScenarioError),
+    /// The fleet that was made has a name that is none.
+    #[error(transparent)]
+    Name(#[from] NameError),
 }
 
 enum Event<'a> {
@@ -33,74 +45,83 @@ enum Event<'a> {
     Ends(&'a Fault),
     /// The control plane notices that a fault has begun or ended.
     Noticed(Option<&'a Fault>),
-    Replan,
+    /// It hears how demand has moved.
+    Demand,
     Step,
     HourEnds,
 }
 
-/// Lets a scenario happen.
+/// Lets a scenario happen, and tells how far it is, in hours.
 ///
 /// # Errors
-/// If the scenario is empty, or what it makes contradicts itself.
-pub fn simulate(scenario: &SimScenario, controller: &mut dyn Controller) -> Result<Outcome, SimError> {
-    let sizes = [scenario.pops, scenario.models, scenario.places];
-    let times = [scenario.hours, scenario.step_s, scenario.replan_s];
-    if sizes.contains(&0) || times.contains(&0) {
-        return Err(SimError::Empty);
-    }
+/// If the scenario makes no run.
+pub fn simulate(scenario: &SimScenario, mut progress: impl FnMut(u32)) -> Result<Outcome, SimError> {
+    scenario.check()?;
     let rng = &mut Rng::new(scenario.seed);
-    let means = scenario.fleet().input();
-    let faults = faults::draw(&scenario.faults, &means, scenario.hours, rng);
-    let mut run = Run::new(scenario, means, Rng::new(rng.bits()));
-    run.replan(controller, 0.0, true)?;
-    // The fleet is filled before it is opened to requests.
-    run.opened_s = run.loaded_s;
-    run.outcome.filled_bytes = run.fleet.moved_bytes;
-    for (at_s, event) in events(scenario, &faults) {
-        run.happen(controller, at_s, event)?;
+    let world = World::new(&scenario.fleet().input())?;
+    let faults = faults::draw(&scenario.faults, &world, scenario.hours, rng);
+    let mut run = Run::new(scenario, &world, Rng::new(rng.bits()))?;
+    run.fill();
+    for (at_ms, event) in events(scenario, &faults) {
+        let now_ms = run.opened_ms + at_ms;
+        while let Some(settle_ms) = run.settle_ms.filter(|settle_ms| *settle_ms <= now_ms) {
+            run.hear_and_decide(settle_ms);
+        }
+        if matches!(event, Event::HourEnds) {
+            progress((at_ms / HOUR_MS) as u32);
+        }
+        run.happen(now_ms, event);
     }
     Ok(run.finish(faults))
 }
 
 /// Everything that will happen, in the order of time.
-fn events<'a>(scenario: &SimScenario, faults: &'a [Fault]) -> Vec<(f64, Event<'a>)> {
-    let end_s = f64::from(scenario.hours) * HOUR_S;
-    let every = |step_s: f64| (1..=(end_s / step_s) as u32).map(move |count| f64::from(count) * step_s);
+fn events<'a>(scenario: &SimScenario, faults: &'a [Fault]) -> Vec<(u64, Event<'a>)> {
+    let end_ms = u64::from(scenario.hours) * HOUR_MS;
+    let every = |step_ms: u64| (1..=end_ms / step_ms).map(move |count| count * step_ms);
     let mut events = Vec::new();
     for fault in faults {
-        let noticed_s = fault.from_s + f64::from(scenario.heartbeat_timeout_s);
-        events.push((fault.from_s, Event::Begins(fault)));
-        events.push((fault.until_s, Event::Ends(fault)));
-        if fault.until_s > noticed_s && !matches!(fault.kind, FaultKind::SlowDisk(_)) {
-            events.push((noticed_s, Event::Noticed(Some(fault))));
+        let noticed_ms = fault.from_ms + LOST_AFTER_MS;
+        events.push((fault.from_ms, Event::Begins(fault)));
+        events.push((fault.until_ms, Event::Ends(fault)));
+        if fault.until_ms > noticed_ms && !matches!(fault.kind, FaultKind::SlowDisk(_)) {
+            events.push((noticed_ms, Event::Noticed(Some(fault))));
         }
-        events.push((fault.until_s, Event::Noticed(None)));
+        events.push((fault.until_ms + HEARTBEAT_EVERY_MS, Event::Noticed(None)));
     }
-    events.extend(every(f64::from(scenario.step_s)).map(|at_s| (at_s, Event::Step)));
-    events.extend(every(f64::from(scenario.replan_s)).map(|at_s| (at_s, Event::Replan)));
-    events.extend(every(HOUR_S).map(|at_s| (at_s, Event::HourEnds)));
-    events.retain(|(at_s, _)| *at_s <= end_s);
+    events.extend(every(u64::from(scenario.step_s) * 1_000).map(|at_ms| (at_ms, Event::Step)));
+    events.extend(every(u64::from(scenario.demand_s) * 1_000).map(|at_ms| (at_ms, Event::Demand)));
+    events.extend(every(HOUR_MS).map(|at_ms| (at_ms, Event::HourEnds)));
+    events.retain(|(at_ms, _)| *at_ms <= end_ms);
     // Stable: what happens at one time keeps the order it was listed in.
-    events.sort_by(|a, b| a.0.total_cmp(&b.0));
+    events.sort_by_key(|(at_ms, _)| *at_ms);
     events
 }
 
 struct Run<'a> {
     scenario: &'a SimScenario,
+    world: &'a World,
     fleet: Fleet,
-    seen: Input,
-    plan: Plan,
-    /// By device: the share of its time that the plan uses.
-    busy: HashMap<(PopId, DeviceIndex), f64>,
-    routes: HashMap<(ModelKey, PlaceId), (usize, usize)>,
-    /// Mean rates, summed up, with who asks for what.
+    controller: Controller,
+    wanted: Wanted,
+    /// Heartbeats of the control plane itself, and revisions of its records.
+    sequence: u64,
+    /// By model and place: where its requests go.
+    routes: HashMap<(usize, usize), Vec<(usize, f64)>>,
+    /// By PoP and device: the share of its time that the plan uses.
+    busy: HashMap<(usize, usize), f64>,
+    /// Who tells of the demand of each place, and the time of the day it was told for.
+    tells: Vec<Option<usize>>,
+    demand_ms: u64,
+    /// Mean rates, summed up.
     sums: Vec<f64>,
-    askers: Vec<(ModelKey, PlaceId)>,
-    costs: HashMap<ModelKey, BTreeMap<headland_placement::DeviceClassName, (f64, f64)>>,
+    /// By place, its own first: the others from near to far.
+    nearest: Vec<Vec<usize>>,
     control_down: u32,
-    pending: bool,
-    loaded_s: f64,
-    opened_s: f64,
+    /// When PoPs that load are heard again, and how long after the time before.
+    settle_ms: Option<u64>,
+    settle_step_ms: u64,
+    opened_ms: u64,
     rng: Rng,
     hour_ms: Vec<f64>,
     hour_requests: u64,
@@ -110,174 +131,251 @@ struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    fn new(scenario: &'a SimScenario, means: Input, rng: Rng) -> Self {
-        let (mut sums, mut askers, mut total) = (Vec::new(), Vec::new(), 0.0);
-        for demand in &means.demand {
-            for rate in &demand.rates {
-                total += rate.requests_per_s;
-                sums.push(total);
-                askers.push((demand.model.clone(), rate.place.clone()));
-            }
+    fn new(scenario: &'a SimScenario, world: &'a World, rng: Rng) -> Result<Self, SimError> {
+        let options = Options { seed: scenario.seed, ..Options::default() };
+        let mut controller = Controller::new(Settings { options, ..Settings::default() });
+        for (kind, event) in world.records()? {
+            controller.read(kind, event);
         }
-        let costs = means.models.iter().map(|model| {
-            let costs = model.costs.iter().map(|cost| (cost.class.clone(), (cost.alone_us(), cost.busy_us())));
-            (model.key.clone(), costs.collect())
+        let sums = world.rates.iter().scan(0.0, |sum, (.., rate)| {
+            *sum += rate;
+            Some(*sum)
         });
-        Self {
+        let nearest = |from: usize| {
+            let mut order: Vec<usize> = (0..world.places.len()).collect();
+            order.sort_by(|&a, &b| world.network_ms(from, a).total_cmp(&world.network_ms(from, b)).then(a.cmp(&b)));
+            order
+        };
+        Ok(Self {
             scenario,
-            costs: costs.collect(),
-            seen: means.clone(),
-            fleet: Fleet::new(means, scenario.pull_bytes_per_s),
-            plan: Plan::default(),
-            busy: HashMap::new(),
+            world,
+            fleet: Fleet::new(world, scenario),
+            controller,
+            wanted: Wanted::default(),
+            sequence: 0,
             routes: HashMap::new(),
-            sums,
-            askers,
+            busy: HashMap::new(),
+            tells: vec![None; world.places.len()],
+            demand_ms: 0,
+            sums: sums.collect(),
+            nearest: (0..world.places.len()).map(nearest).collect(),
             control_down: 0,
-            pending: false,
-            loaded_s: 0.0,
-            opened_s: 0.0,
+            settle_ms: None,
+            settle_step_ms: SETTLE_FIRST_MS,
+            opened_ms: 0,
             rng,
             hour_ms: Vec::new(),
             hour_requests: 0,
             hour_moved_bytes: 0,
             all_ms: Vec::new(),
             outcome: Outcome::default(),
-        }
+        })
     }
 
-    fn happen(&mut self, controller: &mut dyn Controller, at_s: f64, event: Event<'_>) -> Result<(), SimError> {
-        let now_s = self.opened_s + at_s;
+    /// Fills the fleet before it is opened to requests.
+    fn fill(&mut self) {
+        let mut now_ms = LISTEN_FIRST_MS + HEARTBEAT_EVERY_MS;
+        self.hear_and_decide(now_ms);
+        while let Some(settle_ms) = self.settle_ms {
+            now_ms = settle_ms;
+            self.hear_and_decide(now_ms);
+        }
+        self.opened_ms = now_ms;
+        self.outcome.filled_bytes = self.fleet.moved_bytes;
+    }
+
+    fn happen(&mut self, now_ms: u64, event: Event<'_>) {
         match event {
             Event::Begins(fault) => {
-                self.fleet.strike(&fault.kind, true);
+                self.fleet.strike(self.world, &fault.kind, true, now_ms);
                 self.control_down += u32::from(fault.kind == FaultKind::Control);
             }
             Event::Ends(fault) => {
-                self.fleet.strike(&fault.kind, false);
+                self.fleet.strike(self.world, &fault.kind, false, now_ms);
                 self.control_down -= u32::from(fault.kind == FaultKind::Control);
             }
             Event::Noticed(fault) => {
-                self.replan(controller, now_s, false)?;
-                if let Some(Fault { from_s, kind: FaultKind::Pop(_) | FaultKind::Region(_), .. }) = fault
+                self.settle_step_ms = SETTLE_FIRST_MS;
+                self.hear_and_decide(now_ms);
+                if let Some(Fault { from_ms, kind: FaultKind::Pop(_) | FaultKind::Region(_), .. }) = fault
                     && self.control_down == 0
                 {
-                    let took_s = self.loaded_s - self.opened_s - from_s;
-                    self.outcome.recoveries.push(Recovery { from_s: *from_s, took_s });
+                    let whole_ms = self.fleet.loading_until_ms(now_ms).unwrap_or(now_ms) - self.opened_ms;
+                    let (from_s, took_s) = (*from_ms as f64 / 1e3, (whole_ms - from_ms) as f64 / 1e3);
+                    self.outcome.recoveries.push(Recovery { from_s, took_s });
                 }
             }
-            Event::Replan => self.replan(controller, now_s, true)?,
-            Event::Step => (0..self.scenario.samples_per_step).for_each(|_| self.request(now_s)),
+            Event::Demand => {
+                self.demand_ms = now_ms - self.opened_ms;
+                self.tells.fill(None);
+                self.settle_step_ms = SETTLE_FIRST_MS;
+                self.hear_and_decide(now_ms);
+            }
+            Event::Step => (0..self.scenario.samples_per_step).for_each(|_| self.request(now_ms)),
             Event::HourEnds => self.end_hour(),
         }
-        Ok(())
     }
 
-    /// Has the control plane plan for what it sees, if it is up; if not, as soon as it is.
-    fn replan(&mut self, controller: &mut dyn Controller, now_s: f64, demand: bool) -> Result<(), SimError> {
-        self.pending |= demand;
+    /// Lets everybody speak whom the control plane hears, and has it decide; not if it is down.
+    fn hear_and_decide(&mut self, now_ms: u64) {
+        self.settle_ms = None;
         if self.control_down > 0 {
-            return Ok(());
+            return;
         }
-        if std::mem::take(&mut self.pending) {
-            demand::set(&mut self.seen, &self.fleet.all, self.scenario, now_s - self.opened_s);
+        // Heartbeats come all the time; only those are told that a decision is made of. The control planes' own tell that there
+        // was no silence before.
+        for back_ms in [LISTEN_FIRST_MS + HEARTBEAT_EVERY_MS, HEARTBEAT_EVERY_MS, 0] {
+            self.sequence += 1;
+            let own = own_heartbeat(self.world, self.sequence);
+            self.controller.hear(own, now_ms - back_ms);
         }
-        self.seen.pops = self.fleet.heard();
-        let previous = (!self.plan.models.is_empty()).then_some(&self.plan);
-        self.plan = controller.plan(&self.seen, previous)?;
-        self.outcome.plans += 1;
-        self.loaded_s = self.fleet.follow(&self.plan, now_s);
+        let demand = self.demand_told();
+        for (at, told) in demand.into_iter().enumerate() {
+            if self.fleet.is_heard(at) {
+                let heartbeat = self.fleet.heartbeat(self.world, at, told, now_ms);
+                self.controller.hear(heartbeat, now_ms);
+            }
+        }
+        self.roll_out(now_ms);
+        let Some(wanted) = self.controller.decide(TERM, &self.wanted, now_ms) else { return };
+        self.outcome.decisions += 1;
+        self.wanted = wanted;
+        self.fleet.follow(self.world, &self.wanted, now_ms);
         self.index();
-        Ok(())
+        if let Some(until_ms) = self.fleet.loading_until_ms(now_ms) {
+            self.settle_ms = Some((now_ms + self.settle_step_ms).min(until_ms + HEARTBEAT_EVERY_MS));
+            self.settle_step_ms *= SETTLE_GROWTH;
+        }
+    }
+
+    /// Rollouts begin and go on by records that the control plane writes.
+    fn roll_out(&mut self, now_ms: u64) {
+        for rollout in self.controller.rollouts(now_ms) {
+            let Ok(key) = Key::new(kind::ROLLOUT, [rollout.name.as_str()]) else { continue };
+            self.sequence += 1;
+            let entry = Entry { key, value: rollout.encode().into(), revision: Revision(self.sequence) };
+            self.controller.read(kind::ROLLOUT, StoreEvent::Put(entry));
+        }
+    }
+
+    /// What each PoP says was asked of it, and for how long: one PoP tells of a place, as long as it is heard.
+    fn demand_told(&mut self) -> Vec<(Vec<Demand>, u64)> {
+        let window_ms = u64::from(self.scenario.demand_s) * 1_000;
+        let mut told = vec![(Vec::new(), 0); self.world.pops.len()];
+        let mut shares = vec![None; self.world.places.len()];
+        for (place, tells) in self.tells.iter_mut().enumerate() {
+            let pops = &self.world.places[place].pops;
+            let now = tells.filter(|&pop| self.fleet.is_heard(pop));
+            let now = now.or_else(|| pops.iter().copied().find(|&pop| self.fleet.is_heard(pop)));
+            if now != *tells {
+                // Whoever told before tells of nothing from now on.
+                pops.iter().for_each(|&pop| told[pop].1 = window_ms);
+                let longitude = self.world.places[place].location.map_or(0.0, |at| at.longitude_deg);
+                shares[place] = now.map(|pop| (pop, diurnal(self.scenario, longitude, self.demand_ms as f64 / 1e3)));
+                *tells = now;
+            }
+        }
+        for &(model, place, rate) in &self.world.rates {
+            if let Some((pop, share)) = shares[place] {
+                let requests = (rate * share * window_ms as f64 / 1e3).round() as u64;
+                let key = self.world.models[model].record.key.clone();
+                told[pop].0.push(Demand { key, requests, failures: 0, shed: 0, latency_us: 0.0 });
+            }
+        }
+        told
     }
 
     /// Tables that requests are answered with.
     fn index(&mut self) {
         self.busy.clear();
         self.routes.clear();
-        let classes: HashMap<&PopId, _> = self.fleet.all.pops.iter().map(|pop| (&pop.id, &pop.devices)).collect();
-        for (at, model) in self.plan.models.iter().enumerate() {
-            for replica in &model.replicas {
-                let device = classes.get(&replica.pop).and_then(|devices| devices.get(usize::from(replica.device.0)));
-                let cost = device.and_then(|device| self.costs.get(&model.model)?.get(&device.class));
-                let share = cost.map_or(0.0, |(_, busy_us)| busy_us * replica.requests_per_s / 1e6);
-                *self.busy.entry((replica.pop.clone(), replica.device)).or_default() += share;
+        for routes in self.wanted.routes.values() {
+            let Some(place) = self.world.place(&routes.region) else { continue };
+            for RoutedModel { key, candidates, .. } in &routes.models {
+                let Some(model) = self.world.model(key) else { continue };
+                let candidates = candidates.iter();
+                let to = candidates.filter_map(|it| Some((self.world.pop(&it.source.pop)?, it.share))).collect();
+                self.routes.insert((model, place), to);
             }
-            for (route, entry) in model.routes.iter().enumerate() {
-                self.routes.insert((model.model.clone(), entry.place.clone()), (at, route));
+        }
+        let planned = self.controller.planned().into_iter().flat_map(|planned| &planned.plan.models);
+        for model in planned {
+            let Some(at) = self.world.models.iter().position(|it| it.record.key.to_string() == model.model.as_str())
+            else {
+                continue;
+            };
+            for replica in &model.replicas {
+                let pop = replica.pop.as_str().parse().ok().and_then(|pop| self.world.pop(&pop));
+                let Some((pop, device)) = pop.map(|pop| (pop, usize::from(replica.device.0))) else { continue };
+                let cost = self.world.models[at].cost_on(&self.world.pops[pop].devices[device]);
+                *self.busy.entry((pop, device)).or_default() += cost.busy_us * replica.requests_per_s / 1e6;
             }
         }
     }
 
     /// Draws a request and has it answered.
-    fn request(&mut self, now_s: f64) {
+    fn request(&mut self, now_ms: u64) {
         let total = self.sums.last().copied().unwrap_or(0.0);
         let point = self.rng.unit() * total;
         let at = self.sums.partition_point(|sum| *sum <= point).min(self.sums.len().saturating_sub(1));
-        let Some((model, place)) = self.askers.get(at).cloned() else { return };
-        let longitude = self.fleet.all.places.iter().find(|entry| entry.id == place).and_then(|entry| entry.location);
-        let share = demand::diurnal(self.scenario, longitude.map_or(0.0, |at| at.longitude_deg), now_s - self.opened_s);
+        let Some(&(model, place, _)) = self.world.rates.get(at) else { return };
+        let longitude = self.world.places[place].location.map_or(0.0, |at| at.longitude_deg);
+        let share = diurnal(self.scenario, longitude, (now_ms - self.opened_ms) as f64 / 1e3);
         if self.rng.unit() * (1.0 + self.scenario.diurnal_swing) > share {
             return;
         }
         self.outcome.requests += 1;
         self.hour_requests += 1;
-        if let Some((ms, first)) = self.answer(&model, &place, now_s) {
+        if let Some((ms, first)) = self.answer(model, place, now_ms) {
             self.outcome.answered += 1;
             self.outcome.first += u64::from(first);
             self.hour_ms.push(ms);
         }
     }
 
-    /// How long a request takes, and whether its first candidate answered it; `None` if nobody did.
-    fn answer(&mut self, model: &ModelKey, place: &PlaceId, now_s: f64) -> Option<(f64, bool)> {
-        let &(at, route) = self.routes.get(&(model.clone(), place.clone()))?;
-        let plan = self.plan.models[at].clone();
-        let to = &plan.routes[route].to;
+    /// How long a request takes, and whether who was asked first answered it; `None` if nobody did.
+    fn answer(&mut self, model: usize, place: usize, now_ms: u64) -> Option<(f64, bool)> {
+        // It arrives at the nearest PoP that is up, at any of those of one place.
+        let up = |place: &usize| self.world.places[*place].pops.iter().any(|&pop| self.fleet.is_up(pop));
+        let arrives = self.nearest[place].iter().copied().find(up)?;
+        let pops: Vec<usize> =
+            self.world.places[arrives].pops.iter().copied().filter(|&pop| self.fleet.is_up(pop)).collect();
+        let entry = pops[self.rng.below(pops.len())];
+        let mut ms = self.world.network_ms(place, arrives);
+        if let Answer::After(device, wait_ms) = self.fleet.answer(self.world, entry, model, now_ms) {
+            return Some((ms + wait_ms as f64 + self.run_ms(model, entry, device), true));
+        }
+        let to = self.routes.get(&(model, arrives))?.clone();
         let mut order: Vec<usize> = (0..to.len()).collect();
         let mut point = self.rng.unit();
-        let chosen = to.iter().position(|share| {
-            point -= share.share;
+        let chosen = to.iter().position(|(_, share)| {
+            point -= share;
             point < 0.0
         });
         if let Some(chosen) = chosen {
             order[..=chosen].rotate_right(1);
         }
-        let mut ms = 0.0;
-        for (tried, &candidate) in order.iter().enumerate() {
-            let replica = &plan.replicas[to[candidate].replica as usize];
-            if !self.fleet.is_up(&replica.pop) {
+        for (tried, candidate) in order.into_iter().enumerate() {
+            let pop = to[candidate].0;
+            if !self.fleet.is_up(pop) {
                 ms += CONNECT_TIMEOUT_MS;
                 continue;
             }
-            let network_ms = self.network_ms(place, &replica.pop);
-            ms += network_ms;
-            if self.fleet.serves(model, &replica.pop, replica.device, now_s) {
-                let burst = demand::gamma(self.scenario.burstiness, &mut self.rng);
-                return Some((ms + self.run_ms(model, replica, burst), tried == 0));
+            ms += self.world.network_ms(arrives, self.world.pops[pop].place);
+            if let Answer::After(device, wait_ms) = self.fleet.answer(self.world, pop, model, now_ms) {
+                return Some((ms + wait_ms as f64 + self.run_ms(model, pop, device), tried == 0));
             }
         }
         None
     }
 
-    fn network_ms(&self, from: &PlaceId, pop: &PopId) -> f64 {
-        let all = &self.fleet.all;
-        let to = all.pops.iter().find(|entry| &entry.id == pop).map(|entry| &entry.place);
-        if to == Some(from) {
-            return all.latency.local_ms;
-        }
-        let at = |id: &PlaceId| all.places.iter().find(|place| &place.id == id).and_then(|place| place.location);
-        all.latency.estimate_ms(at(from), to.and_then(at))
-    }
-
     /// How long a run takes with the queue before it, when so much more or less than planned is asked for.
-    fn run_ms(&self, model: &ModelKey, replica: &headland_placement::Replica, burst: f64) -> f64 {
-        let pop = self.fleet.all.pops.iter().find(|entry| entry.id == replica.pop);
-        let class = pop.and_then(|pop| pop.devices.get(usize::from(replica.device.0))).map(|device| &device.class);
-        let alone_us = class.and_then(|class| self.costs.get(model)?.get(class)).map_or(0.0, |cost| cost.0);
-        let planned = self.busy.get(&(replica.pop.clone(), replica.device)).copied().unwrap_or(0.0);
+    fn run_ms(&mut self, model: usize, pop: usize, device: usize) -> f64 {
+        let burst = gamma(self.scenario.burstiness, &mut self.rng);
+        let cost = self.world.models[model].cost_on(&self.world.pops[pop].devices[device]);
+        let planned = self.busy.get(&(pop, device)).copied().unwrap_or(0.0);
         let busy = (planned * burst).min(BUSY_MAX);
-        alone_us / 1e3 * (1.0 + busy / (2.0 * (1.0 - busy)))
+        cost.alone_us / 1e3 * (1.0 + busy / (2.0 * (1.0 - busy)))
     }
 
     fn end_hour(&mut self) {
@@ -302,6 +400,28 @@ impl<'a> Run<'a> {
             faults,
             ..self.outcome
         }
+    }
+}
+
+/// What a control plane says of itself.
+fn own_heartbeat(world: &World, sequence: u64) -> Heartbeat {
+    Heartbeat {
+        pop: world.control.clone(),
+        incarnation: 1,
+        sequence,
+        place: Place { region: world.places[0].region.clone(), location: None, failure_domain: None },
+        address: String::new(),
+        listen: String::new(),
+        devices: Vec::new(),
+        era: 0,
+        epoch: 0,
+        generation: 0,
+        models: Vec::new(),
+        apps: Vec::new(),
+        demand: Vec::new(),
+        window_ms: 0,
+        corrupt_sources: Vec::new(),
+        storage_only: true,
     }
 }
 

@@ -1,8 +1,7 @@
 //! Waves, what lets them go on, and what takes a version back.
 
 use super::*;
-use crate::testing::{asked, books, heartbeat, key};
-use headland_fleet::Demand;
+use crate::testing::{asked, books, key};
 
 fn version(text: &str) -> ModelVersion {
     text.parse().unwrap()
@@ -17,8 +16,7 @@ fn seen(of: &[(&str, u64, u64, f64)], since_ms: u64) -> Evidence {
     let mut evidence = Evidence::since(since_ms);
     for (of, requests, failures, latency_us) in of {
         let key = ModelKey { version: version(of), ..key("m") };
-        let demand = vec![Demand { key, failures: *failures, latency_us: *latency_us, ..asked("m", *requests) }];
-        evidence.note(&running(0).name, &Heartbeat { demand, ..heartbeat("a", "eu") });
+        evidence.note(&Demand { key, failures: *failures, latency_us: *latency_us, ..asked("m", *requests) });
     }
     evidence
 }
@@ -30,15 +28,12 @@ fn pops(count: usize) -> Vec<PopId> {
 #[test]
 fn waves_take_one_pop_and_then_a_share_and_then_all_and_never_let_one_go() {
     let pops = pops(40);
-    let at = |wave: usize| -> Vec<&PopId> {
-        let rollout = running(wave);
-        pops.iter().filter(|pop| *rollout.version_at(pop, &pops) == version("2")).collect()
-    };
+    let pops: Vec<&PopId> = pops.iter().collect();
+    let at = |wave: usize| running(wave).taken(&pops);
     assert_eq!([at(0).len(), at(1).len(), at(2).len()], [1, 10, 40]);
-    assert!(at(1).contains(&at(0)[0]));
+    assert!(at(1).is_superset(&at(0)));
     let other = Rollout { to: version("3"), ..running(0) };
-    let first = pops.iter().find(|pop| *other.version_at(pop, &pops) == version("3"));
-    assert_ne!(first, at(0).first().copied(), "another version begins at another PoP");
+    assert_ne!(other.taken(&pops), at(0), "another version begins at another PoP");
 }
 
 #[test]
@@ -70,7 +65,7 @@ fn failures_and_slowness_take_a_version_back_at_once_and_everywhere() {
     ] {
         let back = running(1).step(&evidence, 1).unwrap();
         assert_eq!(back.state, RolloutState::Back { reason: expected.to_owned() });
-        assert!(pops.iter().all(|pop| *back.version_at(pop, &pops) == version("1")));
+        assert_eq!((back.taken(&pops.iter().collect::<Vec<_>>()).len(), back.settled()), (0, &version("1")));
     }
     for fine in [
         seen(&[("1", 1_000, 10, 1_000.0), ("2", 49, 49, 9e9)], 0),

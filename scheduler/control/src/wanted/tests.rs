@@ -1,11 +1,14 @@
 //! What PoPs are to hold and where requests go, in small fleets that say how they are.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use super::*;
 use crate::backoff::Backoff;
 use crate::input::{Current, Settings, input};
+use crate::rollout::meant;
 use crate::testing::{add, books, heartbeat, intend, key, record};
 use crate::view::LOST_AFTER_MS;
-use headland_fleet::{Heartbeat, ModelReport};
+use headland_fleet::{Heartbeat, Intent, ModelReport};
 
 /// A fleet to ask, at one moment.
 struct Fleet {
@@ -151,7 +154,7 @@ fn members_that_have_the_files_are_named_the_nearest_first_and_controls_last() {
     let control = Heartbeat { storage_only: true, ..heartbeat("control", "eu") };
     fleet.view.hear(control, 0);
     fleet.view.hear(heartbeat("new", "eu"), 0);
-    let sources = fleet.scene(|scene| scene.sources(&"new".parse().unwrap(), Some(&key("m"))));
+    let sources = fleet.scene(|scene| scene.sources_of("new", &key("m")));
     let names: Vec<(String, bool)> = sources.into_iter().map(|it| (it.pop.to_string(), it.control)).collect();
     let expected = [("near", false), ("far", false), ("control", true)].map(|(pop, control)| (pop.to_owned(), control));
     assert_eq!(names, expected);

@@ -9,6 +9,9 @@ const ROUNDS: usize = 3;
 const TRIES: usize = 12;
 /// An exchange has to gain this share of what it costs.
 const GAIN_MIN: f64 = 1e-6;
+/// Devices that are looked at in one call, over all flows. Where far more is asked for than can be served, nearly everybody
+/// wishes to be elsewhere, and to look at all of it would take minutes; those who would gain most come first.
+const LOOKS_MAX: usize = 10_000_000;
 
 /// A flow that would rather be elsewhere.
 struct Wish {
@@ -21,6 +24,7 @@ struct Wish {
 
 /// Lets flows of these models and points take the place of any others, as long as that gains.
 pub(super) fn exchange(draft: &mut Draft<'_>, mut refused: Vec<(u32, u32)>) {
+    let mut looks = 0;
     for _ in 0..ROUNDS {
         let wishes = wishes(draft, &refused);
         if wishes.is_empty() {
@@ -29,7 +33,10 @@ pub(super) fn exchange(draft: &mut Draft<'_>, mut refused: Vec<(u32, u32)>) {
         let mut residents = residents(draft);
         let before = refused.len();
         for wish in &wishes {
-            grant(draft, wish, &mut residents, &mut refused);
+            if looks > LOOKS_MAX {
+                return;
+            }
+            looks += grant(draft, wish, &mut residents, &mut refused);
         }
         if refused.len() == before {
             return;
@@ -69,10 +76,16 @@ fn residents(draft: &Draft<'_>) -> Vec<Vec<(u32, u32)>> {
     residents
 }
 
-/// Moves as much of a flow as gains by it. Who had to make room is among the refused then.
-fn grant(draft: &mut Draft<'_>, wish: &Wish, residents: &mut [Vec<(u32, u32)>], refused: &mut Vec<(u32, u32)>) {
+/// Moves as much of a flow as gains by it. Who had to make room is among the refused then. How many devices were looked at.
+fn grant(
+    draft: &mut Draft<'_>,
+    wish: &Wish,
+    residents: &mut [Vec<(u32, u32)>],
+    refused: &mut Vec<(u32, u32)>,
+) -> usize {
     let model = wish.model as usize;
-    let Some(at) = draft.flow_at(model, wish.point, wish.device) else { return };
+    let mut looks = 0;
+    let Some(at) = draft.flow_at(model, wish.point, wish.device) else { return looks };
     let mut flow = draft.models[model].flows[at];
     let mut options: Vec<(f64, u32)> =
         draft.options(model, wish.point).filter(|&(cost, _)| cost < flow.cost * (1.0 - GAIN_MIN)).collect();
@@ -81,7 +94,7 @@ fn grant(draft: &mut Draft<'_>, wish: &Wish, residents: &mut [Vec<(u32, u32)>], 
         let Some(busy_us) = draft.busy_us(model, device) else { continue };
         let wanted_us = flow.requests_per_s * busy_us;
         if draft.free_us[device as usize] < wanted_us {
-            make_room(draft, device, wanted_us, (flow.cost - cost) / busy_us, residents, refused);
+            looks += make_room(draft, device, wanted_us, (flow.cost - cost) / busy_us, residents, refused);
         }
         if draft.free_us[device as usize] <= FULL_US {
             continue;
@@ -93,9 +106,11 @@ fn grant(draft: &mut Draft<'_>, wish: &Wish, residents: &mut [Vec<(u32, u32)>], 
             break;
         }
     }
+    looks
 }
 
-/// Sends away from a device those who lose less than `worth` for each microsecond, until so much is free.
+/// Sends away from a device those who lose less than `worth` for each microsecond, until so much is free. How many devices were
+/// looked at.
 fn make_room(
     draft: &mut Draft<'_>,
     device: u32,
@@ -103,12 +118,14 @@ fn make_room(
     worth: f64,
     residents: &mut [Vec<(u32, u32)>],
     refused: &mut Vec<(u32, u32)>,
-) {
+) -> usize {
+    let mut looks = 0;
     let mut leaving: Vec<(f64, u32, u32, u32)> = Vec::new();
     for &(model, point) in &residents[device as usize] {
         let Some(at) = draft.flow_at(model as usize, point, device) else { continue };
         let flow = draft.models[model as usize].flows[at];
         let Some(busy_us) = draft.busy_us(model as usize, device) else { continue };
+        looks += draft.models[model as usize].devices.len();
         let open = |&(_, other): &(f64, u32)| other != device && draft.free_us[other as usize] > FULL_US;
         let elsewhere = draft.options(model as usize, point).filter(open);
         let next = elsewhere.min_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
@@ -122,7 +139,7 @@ fn make_room(
     for (_, model, point, other) in leaving {
         let lacking_us = wanted_us - draft.free_us[device as usize];
         if lacking_us <= FULL_US {
-            return;
+            break;
         }
         let (model, Some(at)) = (model as usize, draft.flow_at(model as usize, point, device)) else { continue };
         let flow = draft.models[model].flows[at];
@@ -138,4 +155,5 @@ fn make_room(
         residents[other as usize].push((model as u32, point));
         refused.push((model as u32, point));
     }
+    looks
 }
