@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs what the tests need (the Wasm target, the ONNX Runtime library, the example model, Python clients, skopeo,
-# nats-server) and runs them all. REQUIRE_*: a part that is missing fails its tests instead of skipping them.
+# nats-server, libfaketime) and runs them all. REQUIRE_*: a part that is missing fails its tests instead of skipping them.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/python.sh
@@ -16,8 +16,9 @@ export ORT_DYLIB_PATH=$HEADLAND_CACHE/onnxruntime/libonnxruntime.so
 
 step "Python clients"
 python_clients
-# skopeo is a registry client that others push and pull with, nats-server what a fleet's control plane stands on.
-tools skopeo nats-server
+# skopeo is a registry client that others push and pull with, nats-server what a fleet's control plane stands on, and faketime
+# has clocks that are wrong.
+tools skopeo nats-server faketime
 
 step "example guests"
 guest-examples/build.sh

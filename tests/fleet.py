@@ -115,6 +115,7 @@ class Member(support.Gateway):
             *arguments,
             serves=kind,
             data_dir=data_dir,
+            env=fleet.environments.get(name),
         )  # fmt: skip
         self.is_control = kind == "control"
 
@@ -131,7 +132,9 @@ class Member(support.Gateway):
 class Fleet:
     """Everything, until the `with` block ends."""
 
-    def __init__(self, folder, controls=1, nats_servers=1):
+    def __init__(self, folder, controls=1, nats_servers=1, environments=None):
+        # What members of these names have in their environment.
+        self.environments = environments or {}
         self.folder = Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         self.identities = self.folder / "identities"
@@ -190,6 +193,12 @@ class Fleet:
         """The `headland` command, asking a control plane."""
         control = control or next(each for each in self.controls.values() if each.process.poll() is None)
         return Client(self.folder / "home", control)
+
+    def leaders(self):
+        """The control planes that say that they lead, with the epochs they lead in."""
+        alive = [each for each in self.controls.values() if each.process.poll() is None]
+        said = {each.name: self.client(each).json("pop", "list") for each in alive}
+        return {name: each["epoch"] for name, each in said.items() if each["role"] == "leader"}
 
     def sign(self, folder):
         support.run("model", "sign", folder, "--key", self.folder / "release.pem")
