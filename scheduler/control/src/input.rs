@@ -74,6 +74,7 @@ pub fn input(
         latency: settings.latency.clone(),
         current: loaded(&there, books),
         churn: settings.churn,
+        excluded: Vec::new(),
         device_classes,
     }
 }

@@ -7,7 +7,8 @@ use std::hash::{Hash, Hasher};
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{ModelKey, PopId};
-use crate::input::{DeviceCost, Input, ModelSpec, Pop};
+use crate::input::{DeviceCost, Input, Pop};
+use crate::problem::Model;
 
 /// Travels with a plan from one solve to the next; nothing outside of this crate looks into it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -73,7 +74,8 @@ pub(crate) fn pop(pop: &Pop) -> u64 {
 }
 
 /// Stands for a model without its demand.
-pub(crate) fn spec(spec: &ModelSpec) -> u64 {
+pub(crate) fn spec(model: &Model<'_>) -> u64 {
+    let spec = model.spec;
     let mut hash = DefaultHasher::new();
     (&spec.key, spec.memory.cpu_bytes, spec.memory.gpu_bytes, spec.accelerator as u8).hash(&mut hash);
     for DeviceCost { class, fixed_us, per_request_us, batch } in &spec.costs {
@@ -82,5 +84,7 @@ pub(crate) fn spec(spec: &ModelSpec) -> u64 {
     let replicas = &spec.replicas;
     (replicas.min, replicas.max, replicas.domains_min, replicas.scale_to_zero).hash(&mut hash);
     (&spec.residency, &spec.policy_regions, &spec.policy_classes, spec.value.to_bits()).hash(&mut hash);
+    // Without one of these, the model could be where it could not be when its bound was proven.
+    model.excluded.names.hash(&mut hash);
     hash.finish()
 }

@@ -115,6 +115,7 @@ struct Checker<'a> {
     input: &'a Input,
     pops: HashMap<&'a PopId, &'a Pop>,
     rates: HashMap<&'a ModelKey, HashMap<&'a PlaceId, f64>>,
+    excluded: HashSet<(&'a ModelKey, &'a PopId)>,
     bytes: HashMap<Slot<'a>, u64>,
     busy_us: HashMap<Slot<'a>, f64>,
 }
@@ -129,6 +130,7 @@ impl<'a> Checker<'a> {
             input,
             pops: input.pops.iter().map(|pop| (&pop.id, pop)).collect(),
             rates: rates.collect(),
+            excluded: input.excluded.iter().map(|pair| (&pair.model, &pair.pop)).collect(),
             bytes: HashMap::new(),
             busy_us: HashMap::new(),
         }
@@ -141,6 +143,9 @@ impl<'a> Checker<'a> {
             let (pop, device) = self.device(spec, &replica.pop, replica.device)?;
             let forbidden = |why| Violation::Forbidden { model: spec.key.clone(), pop: pop.id.clone(), why };
             let (bytes, busy_us) = admitted(self.input, spec, pop, device).map_err(forbidden)?;
+            if self.excluded.contains(&(&spec.key, &pop.id)) {
+                return Err(forbidden("it is excluded there"));
+            }
             let slot = (&replica.pop, replica.device);
             if !seen.insert(slot) {
                 return Err(forbidden("it is there already"));

@@ -4,7 +4,6 @@
 //! and cannot do within memory, capacity, budget and state of a PoP, they do not do.
 
 use crate::bits::Bits;
-use crate::input::PopState;
 use crate::problem::{Model, Point, Problem, Run};
 
 /// The device of requests that nobody answers.
@@ -92,8 +91,7 @@ impl<'p> Draft<'p> {
     /// Whether a model may be put on a device now.
     pub fn may_hold(&self, model: usize, device: u32, run: Run) -> bool {
         let present = self.present.get(model, device as usize);
-        let state = self.problem.devices[device as usize].state;
-        let open = state == PopState::Active || (state == PopState::Cordoned && present);
+        let open = self.problem.admits(model, device, present);
         let affordable = present || (self.loads_left > 0 && self.load_bytes_left >= run.bytes);
         open && affordable && self.free_bytes[device as usize] >= run.bytes && !self.holds(model, device)
     }

@@ -1,6 +1,6 @@
 //! Why a model is where it is, in sentences for those who operate the fleet.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use crate::ids::{ModelKey, PlaceId, PopId};
@@ -17,6 +17,7 @@ pub struct Explanation {
     heading: String,
     rule: String,
     replicas: Vec<String>,
+    excluded: Vec<String>,
     places: Vec<String>,
     missing: Vec<String>,
 }
@@ -29,6 +30,7 @@ pub fn explain(input: &Input, plan: &Plan, report: &Report, key: &ModelKey) -> O
         heading: heading(plan),
         rule: rule(spec),
         replicas: replicas(input, plan),
+        excluded: excluded(input, key),
         places: places(plan),
         missing: report.unplaced_of(key).map(ToString::to_string).collect(),
     })
@@ -102,6 +104,14 @@ fn replicas(input: &Input, plan: &ModelPlan) -> Vec<String> {
     shortened(order.into_iter().map(line), "replica", plan.replicas.len())
 }
 
+/// The PoPs of the fleet that it must not be on.
+fn excluded(input: &Input, key: &ModelKey) -> Vec<String> {
+    let pairs = input.excluded.iter().filter(|pair| &pair.model == key);
+    let names: BTreeSet<&PopId> = pairs.map(|pair| &pair.pop).collect();
+    let listed: Vec<&PopId> = input.pops.iter().map(|pop| &pop.id).filter(|pop| names.contains(pop)).collect();
+    shortened(listed.iter().map(|pop| format!("not at {pop}: excluded")), "PoP", listed.len())
+}
+
 /// The places that ask most first.
 fn places(plan: &ModelPlan) -> Vec<String> {
     let mut routes: Vec<_> = plan.routes.iter().collect();
@@ -141,7 +151,13 @@ impl fmt::Display for Explanation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}", self.heading)?;
         writeln!(f, "  {}", self.rule)?;
-        for (title, lines) in [("replicas", &self.replicas), ("routes", &self.places), ("missing", &self.missing)] {
+        let parts = [
+            ("replicas", &self.replicas),
+            ("exclusions", &self.excluded),
+            ("routes", &self.places),
+            ("missing", &self.missing),
+        ];
+        for (title, lines) in parts {
             if !lines.is_empty() {
                 writeln!(f, "{title}")?;
                 lines.iter().try_for_each(|line| writeln!(f, "  {line}"))?;

@@ -124,7 +124,7 @@ fn unavoidable(draft: &Draft<'_>, model: usize) -> f64 {
     let (mut devices, mut domains) = (0u32, Vec::new());
     for (at, device) in (0..).zip(&problem.devices) {
         let fits = problem.run(table, device.group).is_some_and(|run| run.bytes <= device.memory_bytes);
-        let open = problem.takes_new(at) || (problem.keeps(at) && draft.present.get(model, at as usize));
+        let open = problem.admits(model, at, draft.present.get(model, at as usize));
         if fits && open {
             devices += 1;
             domains.push(device.domain);

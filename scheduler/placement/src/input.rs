@@ -38,6 +38,10 @@ pub struct Input {
     /// What PoPs have loaded now, whether planned or not. Keeping one of these costs no load.
     #[serde(default)]
     pub current: Vec<Loaded>,
+    /// Which PoPs a model must not be on, such as those where loading it failed lately. What it has there is given up.
+    /// Models and PoPs that are not listed are passed over.
+    #[serde(default)]
+    pub excluded: Vec<Excluded>,
     /// How much may be loaded by this plan.
     #[serde(default)]
     pub churn: ChurnBudget,
@@ -172,6 +176,16 @@ pub struct Loaded {
     pub pop: PopId,
     /// The device it is on.
     pub device: DeviceIndex,
+}
+
+/// A model and a PoP that must not hold it, on whichever device.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Excluded {
+    /// The model.
+    pub model: ModelKey,
+    /// The PoP.
+    pub pop: PopId,
 }
 
 /// How much a plan may load. It holds for what is neither loaded nor was planned before; unloading is free.

@@ -95,9 +95,9 @@ pub(crate) fn opening_cost(
 ) -> f64 {
     let devices = &problem.groups[group].devices;
     let fits = |&&device: &&u32| problem.devices[device as usize].memory_bytes >= run.bytes;
-    let has = |&device: &u32| problem.keeps(device) && present.get(model, device as usize);
+    let has = |&device: &u32| present.get(model, device as usize) && problem.admits(model, device, true);
     let is_there = devices.iter().filter(fits).any(has);
-    let open = |&device: &u32| problem.takes_new(device);
+    let open = |&device: &u32| problem.admits(model, device, false);
     if !is_there && !devices.iter().filter(fits).any(open) {
         return f64::from(NEVER);
     }

@@ -34,8 +34,8 @@ pub use check::{Violation, check};
 pub use explain::{Explanation, explain};
 pub use ids::{DeviceClassName, DeviceIndex, FailureDomain, ModelKey, PlaceId, PopId, RegionId};
 pub use input::{
-    Accelerator, ChurnBudget, Demand, DeviceClass, DeviceCost, DeviceKind, Effort, Input, Latency, Loaded, Location,
-    MeasuredLatency, Memory, ModelSpec, Options, Place, PlaceRate, Pop, PopDevice, PopState, Replicas,
+    Accelerator, ChurnBudget, Demand, DeviceClass, DeviceCost, DeviceKind, Effort, Excluded, Input, Latency, Loaded,
+    Location, MeasuredLatency, Memory, ModelSpec, Options, Place, PlaceRate, Pop, PopDevice, PopState, Replicas,
 };
 pub use plan::{Because, Cost, ModelPlan, Plan, Replica, Route, Share, Shortfall};
 pub use problem::InputError;

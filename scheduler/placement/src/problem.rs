@@ -7,7 +7,7 @@ use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
 use std::ops::Range;
 
-use crate::ids::RegionId;
+use crate::ids::{PopId, RegionId};
 use crate::input::{DeviceKind, Input, ModelSpec, Options, PopState};
 
 mod build;
@@ -42,6 +42,7 @@ pub(crate) struct Group {
 }
 
 /// One device of a PoP that may hold models.
+#[derive(Clone, Copy)]
 pub(crate) struct Device {
     pub pop: u32,
     /// Position in the PoP's list.
@@ -68,6 +69,16 @@ pub(crate) struct Model<'a> {
     /// Failure domains that there are to be at least, given its demand.
     pub domains_min: u32,
     pub replicas_max: u32,
+    pub excluded: Exclusions<'a>,
+}
+
+/// The PoPs that a model must not be on.
+#[derive(Default)]
+pub(crate) struct Exclusions<'a> {
+    /// Their names, in order, whether the fleet has them or not.
+    pub names: Vec<&'a PopId>,
+    /// The positions, in order, of those that the fleet has.
+    pub pops: Vec<u32>,
 }
 
 /// How a model runs on a class of devices.
@@ -141,14 +152,11 @@ impl Problem<'_> {
         self.options().load_price_per_gib * bytes as f64 / GIB
     }
 
-    /// Whether a device may take a model that it has not.
-    pub fn takes_new(&self, device: u32) -> bool {
-        self.devices[device as usize].state == PopState::Active
-    }
-
-    /// Whether a device may keep a model that it has.
-    pub fn keeps(&self, device: u32) -> bool {
-        self.devices[device as usize].state != PopState::Draining
+    /// Whether a device may have a model, as far as the state of its PoP and exclusions go.
+    pub fn admits(&self, model: usize, device: u32, present: bool) -> bool {
+        let Device { pop, state, .. } = self.devices[device as usize];
+        let open = state == PopState::Active || (state == PopState::Cordoned && present);
+        open && self.models[model].excluded.pops.binary_search(&pop).is_err()
     }
 
     /// The device at a position in a PoP's list, if it may hold models.

@@ -77,7 +77,7 @@ pub(crate) fn resume(draft: &mut Draft<'_>, pops: &Pops<'_>, previous: &Plan) ->
     for (at, plan) in planned(problem, previous) {
         let table = &problem.models[at];
         let proof = certificate.models.get(&plan.model);
-        let same = known && proof.is_some_and(|proof| proof.spec == certificate::spec(table.spec));
+        let same = known && proof.is_some_and(|proof| proof.spec == certificate::spec(table));
         let whole = hold(draft, pops, at, plan);
         let drift = if same && whole { serve(draft, at, table, plan) } else { f64::INFINITY };
         seen[at] = true;

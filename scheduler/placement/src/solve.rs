@@ -122,10 +122,10 @@ fn plan_of(draft: &Draft<'_>, previous: Option<&Plan>, changes: &Changes, model:
 fn certificate(draft: &Draft<'_>, bounds: &[f64]) -> Certificate {
     let (problem, input) = (draft.problem, draft.problem.input);
     let proof = |(model, bound): (usize, &f64)| {
-        let spec = problem.models[model].spec;
+        let table = &problem.models[model];
         let loads = draft.differences(model).filter(|&(_, held)| held);
         let loads: f64 = loads.map(|(device, _)| draft.load_price(model, device)).sum();
-        (spec.key.clone(), Proof { spec: certificate::spec(spec), bound: bound - loads })
+        (table.spec.key.clone(), Proof { spec: certificate::spec(table), bound: bound - loads })
     };
     let mut groups: Vec<u64> = problem.groups.iter().map(|group| group.mark(input)).collect();
     groups.sort_unstable();

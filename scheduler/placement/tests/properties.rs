@@ -46,6 +46,39 @@ proptest! {
     }
 
     #[test]
+    fn a_model_is_never_where_it_is_excluded(
+        mut input in any_fleet(),
+        pairs in prop::collection::vec((any::<prop::sample::Index>(), any::<prop::sample::Index>()), 1..20),
+    ) {
+        let (free, _) = solve(&input, None).unwrap();
+        let pairs = pairs.into_iter().map(|(model, pop)| Excluded {
+            model: input.models[model.index(input.models.len())].key.clone(),
+            pop: input.pops[pop.index(input.pops.len())].id.clone(),
+        });
+        input.excluded = pairs.collect();
+        let forbidden = |replica: &Loaded| {
+            input.excluded.iter().any(|pair| (&pair.model, &pair.pop) == (&replica.model, &replica.pop))
+        };
+        let (first, _) = solve(&input, None).unwrap();
+        let (moved, after) = solve(&input, Some(&free)).unwrap();
+        for (plan, previous) in [(&first, None), (&moved, Some(&free))] {
+            prop_assert_eq!(check(&input, previous, plan), Ok(()));
+            prop_assert!(!plan.replicas().any(|replica| forbidden(&replica)));
+        }
+        for gone in &after.moves.unloads {
+            prop_assert!(forbidden(gone), "{:?} need not have moved", gone);
+        }
+        let (still, report) = solve(&input, Some(&moved)).unwrap();
+        prop_assert_eq!(replicas(&moved), replicas(&still));
+        prop_assert!(report.moves.loads.is_empty() && report.moves.unloads.is_empty());
+        // What was proven with the exclusions does not hold without them.
+        let free_again = Input { excluded: Vec::new(), current: moved.replicas().collect(), ..input };
+        let (_, report) = solve(&free_again, Some(&moved)).unwrap();
+        let (_, anew) = solve(&free_again, None).unwrap();
+        prop_assert!(report.lower_bound <= anew.cost.total() * (1.0 + 1e-9));
+    }
+
+    #[test]
     fn solving_twice_changes_nothing(input in any_fleet()) {
         let (first, _) = solve(&input, None).unwrap();
         let (same, _) = solve(&input, None).unwrap();

@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 use std::hash::Hash;
 
-use super::{Device, Group, InputError, Model, Point, Problem, Run};
-use crate::ids::{DeviceClassName, ModelKey, PlaceId, RegionId};
-use crate::input::{Accelerator, Demand, DeviceCost, DeviceKind, Input, ModelSpec};
+use super::{Device, Exclusions, Group, InputError, Model, Point, Problem, Run};
+use crate::ids::{DeviceClassName, ModelKey, PlaceId, PopId, RegionId};
+use crate::input::{Accelerator, Demand, DeviceCost, DeviceKind, Excluded, Input, ModelSpec};
 
 /// Limits that keep positions within `u32` and tables within memory.
 const PLACES_MAX: usize = 20_000;
@@ -33,7 +33,7 @@ impl<'a> Problem<'a> {
         options(input)?;
         let places = positions(input.places.iter().map(|place| &place.id), InputError::DuplicatePlace)?;
         let classes = positions(input.device_classes.iter().map(|class| &class.name), InputError::DuplicateClass)?;
-        positions(input.pops.iter().map(|pop| &pop.id), InputError::DuplicatePop)?;
+        let pops = positions(input.pops.iter().map(|pop| &pop.id), InputError::DuplicatePop)?;
         for class in &input.device_classes {
             number(class.speed, POSITIVE, || format!("the speed of {}", class.name))?;
         }
@@ -45,7 +45,8 @@ impl<'a> Problem<'a> {
             return Err(InputError::TooMany { what, count: cells, max: CELLS_MAX });
         }
         let network_ms = network(input, &places, &groups)?;
-        let models = models(input, &places, &classes, &regions, &groups)?;
+        let mut models = models(input, &places, &classes, &regions, &groups)?;
+        exclude(input, &pops, &mut models);
         let network_f32: Vec<f32> = network_ms.iter().map(|&ms| ms as f32).collect();
         let width = groups.len();
         let column = |group: usize| network_ms.iter().skip(group).step_by(width.max(1)).copied();
@@ -238,6 +239,21 @@ fn models<'a>(
     }
 }
 
+/// Tells models which PoPs they must not be on.
+fn exclude<'a>(input: &'a Input, pops: &HashMap<&'a PopId, u32>, models: &mut [Model<'a>]) {
+    for Excluded { model, pop } in &input.excluded {
+        if let Ok(at) = models.binary_search_by(|table| table.spec.key.cmp(model)) {
+            models[at].excluded.names.push(pop);
+        }
+    }
+    for Exclusions { names, pops: positions } in models.iter_mut().map(|model| &mut model.excluded) {
+        names.sort_unstable();
+        names.dedup();
+        positions.extend(names.iter().filter_map(|name| pops.get(name)));
+        positions.sort_unstable();
+    }
+}
+
 fn points(input: &Input, places: &Places<'_>, demand: &Demand) -> Result<Vec<Point>, InputError> {
     let mut points = Vec::with_capacity(demand.rates.len());
     for (at, rate) in demand.rates.iter().enumerate() {
@@ -303,7 +319,17 @@ fn model<'a>(
     let at_least = |count: u32| if wanted { count.min(replicas_max) } else { 0 };
     let domains_min = at_least(spec.replicas.domains_min);
     let replicas_min = at_least(spec.replicas.min).max(domains_min);
-    Ok(Model { spec, groups: first..end, runs, compute_cost, demand, replicas_min, domains_min, replicas_max })
+    Ok(Model {
+        spec,
+        groups: first..end,
+        runs,
+        compute_cost,
+        demand,
+        replicas_min,
+        domains_min,
+        replicas_max,
+        excluded: Exclusions::default(),
+    })
 }
 
 /// How a model runs on a class, and how long a request alone takes.

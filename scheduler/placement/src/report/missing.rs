@@ -44,6 +44,11 @@ pub enum Missing {
         /// The regions it may be in; empty means all.
         regions: Vec<RegionId>,
     },
+    /// It is excluded from all PoPs that could run it.
+    Excluded {
+        /// The PoPs it is excluded from.
+        pops: Vec<PopId>,
+    },
     /// It is larger than any device.
     TooLarge {
         /// What it needs.
@@ -103,6 +108,10 @@ impl fmt::Display for Unplaced {
                 let kinds: Vec<_> = kinds.iter().map(|kind| kind.name()).collect();
                 let kinds = if kinds.is_empty() { "device".to_owned() } else { kinds.join(" or ") };
                 write!(f, " needs a {kinds}{} that can run it; no usable PoP has one", In(regions))
+            }
+            Missing::Excluded { pops } => {
+                let pops: Vec<_> = pops.iter().map(PopId::as_str).collect();
+                write!(f, " is excluded from every PoP that could run it: {}", pops.join(", "))
             }
             Missing::TooLarge { needs_bytes, kind, regions, largest_bytes, pop } => {
                 needs(f, *needs_bytes, *kind, regions)?;

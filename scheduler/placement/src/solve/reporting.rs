@@ -122,6 +122,12 @@ fn why(draft: &Draft<'_>, model: usize, shortfall: Shortfall) -> Missing {
         return Missing::NoPopInRegions { regions };
     }
     let mut usable: Vec<u32> = usable(problem, table).collect();
+    let suitable = !usable.is_empty();
+    usable.retain(|&device| problem.admits(model, device, false));
+    if suitable && usable.is_empty() {
+        let excluded = table.excluded.pops.iter().map(|&pop| problem.input.pops[pop as usize].id.clone());
+        return Missing::Excluded { pops: excluded.collect() };
+    }
     if usable.is_empty() {
         let kinds = [DeviceKind::Cpu, DeviceKind::Gpu];
         let runs_on = |kind: &DeviceKind| {

@@ -170,6 +170,38 @@ fn a_draining_pop_gives_up_what_it_has_and_a_cordoned_one_keeps_it() {
     assert_eq!(held(&solved(&input, Some(&before)).0), ["m:1 nyc2.0"]);
 }
 
+fn excluded(model: &str, pops: &[&str]) -> Vec<Excluded> {
+    pops.iter().map(|&pop| Excluded { model: model.into(), pop: pop.into() }).collect()
+}
+
+#[test]
+fn a_model_leaves_a_pop_it_is_excluded_from_and_comes_back_when_it_no_longer_is() {
+    let mut input = fleet();
+    let (before, free) = solved(&input, None);
+    assert_eq!(held(&before), ["m:1 fra2.1", "m:1 nyc1.0"]);
+    input.excluded = excluded("m:1", &["fra2", "gone"]);
+    let (after, report) = solved(&input, Some(&before));
+    assert_eq!(held(&after), ["m:1 fra1.0", "m:1 nyc1.0"]);
+    assert_eq!(report.moves.unloads.len(), 1);
+    assert!(matches!(check(&input, None, &before), Err(Violation::Forbidden { .. })));
+    let text = explain(&input, &after, &report, &"m:1".into()).unwrap().to_string();
+    assert!(text.contains("exclusions\n  not at fra2: excluded\nroutes"), "{text}");
+    input.excluded.clear();
+    let (back, report) = solved(&input, Some(&after));
+    assert!(held(&back).contains(&"m:1 fra2.1".to_owned()));
+    assert!(report.lower_bound <= free.cost.total(), "{} > {}", report.lower_bound, free.cost.total());
+}
+
+#[test]
+fn a_model_excluded_from_all_that_could_hold_it_says_so() {
+    let mut input = fleet();
+    input.models[0] = ModelSpec { accelerator: Accelerator::Required, ..model("m:1", 2) };
+    input.excluded = excluded("m:1", &["fra2"]);
+    let (plan, report) = solved(&input, None);
+    assert!(held(&plan).is_empty());
+    assert!(told(&report)[0].starts_with("m:1 is excluded from every PoP that could run it: fra2"), "{report}");
+}
+
 #[test]
 fn a_budget_lets_only_so_much_be_loaded() {
     let mut input = fleet();
