@@ -157,6 +157,15 @@ pub(crate) fn cost(draft: &Draft<'_>, model: usize) -> f64 {
     waiting + devices.iter().filter_map(|&device| price(draft, model, device)).sum::<f64>()
 }
 
+/// Takes a model off all its devices, and leaves its demand to nobody.
+pub(crate) fn clear(draft: &mut Draft<'_>, model: usize) {
+    draft.dismiss(model);
+    for device in draft.models[model].devices.clone() {
+        draft.release(model, device);
+    }
+    draft.unserve(model);
+}
+
 /// Puts a model back to where it was.
 pub(crate) fn restore(draft: &mut Draft<'_>, model: usize, before: Placed) {
     draft.dismiss(model);

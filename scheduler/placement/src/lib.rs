@@ -10,6 +10,7 @@ mod certificate;
 mod check;
 mod draft;
 mod dual;
+mod evict;
 mod explain;
 mod facility;
 mod finish;

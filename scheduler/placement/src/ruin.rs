@@ -60,7 +60,7 @@ fn lacks(draft: &Draft<'_>, model: usize) -> bool {
 fn recreate(draft: &mut Draft<'_>, improver: &mut Improver, models: &[u32], prices: &Prices) -> bool {
     let before: Vec<Placed> = models.iter().map(|&model| draft.models[model as usize].clone()).collect();
     let cost_before = cost(draft, models);
-    models.iter().for_each(|&model| clear(draft, model as usize));
+    models.iter().for_each(|&model| improve::clear(draft, model as usize));
     for &model in models {
         let mut greedy = Greedy::new(draft, &[model], prices);
         greedy.minimum(draft, model as usize);
@@ -71,19 +71,11 @@ fn recreate(draft: &mut Draft<'_>, improver: &mut Improver, models: &[u32], pric
     if cost(draft, models) < cost_before * (1.0 - 1e-9) {
         return true;
     }
-    models.iter().for_each(|&model| clear(draft, model as usize));
+    models.iter().for_each(|&model| improve::clear(draft, model as usize));
     for (&model, before) in models.iter().zip(before) {
         improve::restore(draft, model as usize, before);
     }
     false
-}
-
-fn clear(draft: &mut Draft<'_>, model: usize) {
-    draft.dismiss(model);
-    for device in draft.models[model].devices.clone() {
-        draft.release(model, device);
-    }
-    draft.unserve(model);
 }
 
 fn cost(draft: &Draft<'_>, models: &[u32]) -> f64 {

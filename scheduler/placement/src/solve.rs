@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::certificate::{self, Certificate, Proof};
 use crate::draft::Draft;
 use crate::dual::Dual;
+use crate::evict;
 use crate::finish;
 use crate::greedy::{self, Greedy};
 use crate::improve::Improver;
@@ -71,6 +72,8 @@ impl Search {
         let improved = self.improver.improve(draft, models, &self.prices);
         routing::route(draft, &improved);
         models.iter().for_each(|&model| draft.release_idle(model as usize));
+        let moved = evict::make_room(draft, &self.prices);
+        routing::route(draft, &moved);
         let rng = &mut Rng::new(draft.problem.options().seed);
         ruin(draft, &mut self.improver, &self.prices, rng);
     }
