@@ -18,8 +18,19 @@ pub struct Certificate {
     pub(crate) world: u64,
     pub(crate) pops: BTreeMap<PopId, u64>,
     pub(crate) models: BTreeMap<ModelKey, Proof>,
-    /// Stands for each kind of group there was.
-    pub(crate) groups: Vec<u64>,
+    /// The groups there were, by what stands for them.
+    pub(crate) groups: BTreeMap<u64, KnownGroup>,
+}
+
+/// A group that was there when a bound was proven.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct KnownGroup {
+    /// The memory of its largest device that takes new models.
+    pub open_bytes: u64,
+    /// The prices of a byte and a microsecond that the bounds were proven at.
+    pub per_byte: f64,
+    pub per_us: f64,
 }
 
 /// What was found about one model.

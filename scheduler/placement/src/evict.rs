@@ -8,7 +8,7 @@ use crate::draft::{Draft, NOBODY, Placed};
 use crate::finish::shortfall;
 use crate::greedy::{Greedy, price};
 use crate::improve;
-use crate::instance::Prices;
+use crate::prices::Prices;
 use crate::routing;
 
 /// What all trials may take together, in cells of tables: a trial weighs all groups for all points of a few models.
@@ -193,5 +193,5 @@ fn take(draft: &mut Draft<'_>, model: usize, site: &Site, prices: &Prices) -> bo
 }
 
 fn cost(draft: &Draft<'_>, models: &[u32]) -> f64 {
-    models.iter().map(|&model| improve::cost(draft, model as usize) + missing(draft, model as usize)).sum()
+    models.iter().map(|&model| improve::whole_cost(draft, model as usize)).sum()
 }

@@ -84,8 +84,8 @@ impl Facility {
         self.savings.clear();
         self.savings.resize(instance.open.len(), 0.0);
         for (point, &weight) in instance.weights.iter().enumerate() {
-            let network = instance.row(problem, point);
-            shift_savings(&mut self.savings, network, &instance.add, weight, -NEVER, self.cost[point]);
+            let row = instance.row(problem, point);
+            shift_savings(&mut self.savings, row, weight, (-NEVER, self.cost[point]), |_| ());
         }
     }
 
@@ -95,7 +95,10 @@ impl Facility {
     fn add(&mut self, problem: &Problem<'_>, instance: &Instance) -> bool {
         let mut added = false;
         while self.open.len() < instance.replicas_min.min(instance.replicas_max) {
-            let Some((_, at)) = self.best(instance) else { break };
+            let Some((gain, at)) = self.best(instance) else { break };
+            if -gain > instance.missing(self.open.len()) {
+                break;
+            }
             self.open(problem, instance, at);
             added = true;
         }
@@ -138,9 +141,13 @@ impl Facility {
     /// Closes groups that save less than they cost.
     fn drop(&mut self, problem: &Problem<'_>, instance: &Instance) -> bool {
         let mut dropped = false;
-        while self.open.len() > instance.replicas_min {
+        while !self.open.is_empty() {
+            let missing = instance.missing(self.open.len() - 1);
+            if missing >= NEVER {
+                break;
+            }
             let losses = self.losses(instance);
-            let gain = |&at: &u32| instance.open[at as usize] - losses[at as usize];
+            let gain = |&at: &u32| instance.open[at as usize] - losses[at as usize] - missing;
             let worst = self.open.iter().copied().max_by(|a, b| gain(a).total_cmp(&gain(b)));
             let Some(at) = worst.filter(|at| gain(at) > GAIN_MIN * instance.open[*at as usize]) else { break };
             self.close(problem, instance, at);
@@ -174,8 +181,8 @@ impl Facility {
             for point in (0..instance.weights.len()).filter(|&point| self.by[point] == closed) {
                 let weight = instance.weights[point];
                 loss += weight * (self.next[point] - self.cost[point]);
-                let network = instance.row(problem, point);
-                shift_savings(&mut self.trial, network, &instance.add, weight, self.cost[point], self.next[point]);
+                let row = instance.row(problem, point);
+                shift_savings(&mut self.trial, row, weight, (self.cost[point], self.next[point]), |_| ());
             }
             std::mem::swap(&mut self.savings, &mut self.trial);
             let best = self.best(instance);
@@ -200,8 +207,8 @@ impl Facility {
             let cost = column[instance.places[point] as usize] as f32 + instance.add[at as usize];
             let before = self.cost[point];
             if cost < before {
-                let network = instance.row(problem, point);
-                shift_savings(&mut self.savings, network, &instance.add, instance.weights[point], before, cost);
+                let row = instance.row(problem, point);
+                shift_savings(&mut self.savings, row, instance.weights[point], (before, cost), |_| ());
                 (self.next[point], self.next_by[point]) = (before, self.by[point]);
                 (self.cost[point], self.by[point]) = (cost, at);
             } else if cost < self.next[point] {
@@ -222,8 +229,8 @@ impl Facility {
             self.assign_point(problem, instance, point);
             let after = self.cost[point];
             if after != before {
-                let network = instance.row(problem, point);
-                shift_savings(&mut self.savings, network, &instance.add, instance.weights[point], before, after);
+                let row = instance.row(problem, point);
+                shift_savings(&mut self.savings, row, instance.weights[point], (before, after), |_| ());
             }
         }
     }
@@ -239,11 +246,11 @@ impl Facility {
     }
 
     fn assign_point(&mut self, problem: &Problem<'_>, instance: &Instance, point: usize) {
-        let network = instance.row(problem, point);
+        let row = instance.row(problem, point);
         let nobody = (instance.fallback, u32::MAX);
         let (mut best, mut next) = (nobody, nobody);
         for &at in &self.open {
-            let cost = network[at as usize] + instance.add[at as usize];
+            let cost = row.cost(at as usize);
             if cost < best.0 {
                 (next, best) = (best, (cost, at));
             } else if cost < next.0 {

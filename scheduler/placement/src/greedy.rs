@@ -8,10 +8,15 @@ use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 
 use crate::draft::{Draft, Move};
-use crate::instance::{Instance, NEVER, Prices, shift_savings};
+use crate::instance::{Instance, NEVER, shift_savings};
+use crate::prices::Prices;
+use crate::problem::BLOCK;
 
 /// A replica that saves less than this share of its price more than the price is not worth the noise.
 const GAIN_MIN: f32 = 1e-3;
+
+/// In the place of a gain that is to be looked up.
+const UNKNOWN: f32 = -1.0;
 
 /// A model's best next replica, by what it gains for each byte.
 struct Lead {
@@ -48,6 +53,8 @@ pub(crate) struct Savings {
     /// What weighing exactly has shown a group to gain at most for each byte, be it for lack of time or of room.
     ceiling: Vec<f32>,
     per_byte: Vec<f32>,
+    /// By block of groups: the one that gains most for each byte, or that it has to be found anew.
+    leads: Vec<(f32, u32)>,
 }
 
 impl Savings {
@@ -56,11 +63,14 @@ impl Savings {
         let mut savings = Self::default();
         savings.instance.fill(draft.problem, model, prices, &draft.present);
         let groups = savings.instance.groups.clone();
-        savings.table.resize(groups.len(), 0.0);
-        savings.ceiling.resize(groups.len(), NEVER);
+        let cells = savings.instance.open.len();
+        savings.table.resize(cells, 0.0);
+        savings.ceiling.resize(cells, NEVER);
+        savings.leads.resize(cells / BLOCK, (UNKNOWN, 0));
         let table = &draft.problem.models[model];
         let bytes = groups.map(|group| draft.problem.run(table, group as u32).map_or(1, |run| run.bytes.max(1)));
         savings.per_byte.extend(bytes.map(|bytes| (bytes as f32).recip()));
+        savings.per_byte.resize(cells, 0.0);
         for flow in &draft.models[model].flows {
             let all = Move { point: flow.point, requests_per_s: flow.requests_per_s, from: -1e30, to: flow.cost };
             savings.shift(draft, model, &all);
@@ -70,24 +80,44 @@ impl Savings {
 
     fn shift(&mut self, draft: &Draft<'_>, model: usize, moved: &Move) {
         let value = draft.problem.models[model].spec.value;
-        let network = self.instance.row(draft.problem, moved.point as usize);
+        let row = self.instance.row(draft.problem, moved.point as usize);
         let (weight, from, to) = (moved.requests_per_s * value, moved.from / value, moved.to / value);
-        shift_savings(&mut self.table, network, &self.instance.add, weight as f32, from as f32, to as f32);
+        let leads = &mut self.leads;
+        shift_savings(&mut self.table, row, weight as f32, (from as f32, to as f32), |block| leads[block].0 = UNKNOWN);
+    }
+
+    /// Notes that a group gains no more than so much for each byte.
+    fn limit(&mut self, at: u32, ceiling: f32) {
+        self.ceiling[at as usize] = ceiling;
+        self.leads[at as usize / BLOCK].0 = UNKNOWN;
     }
 
     /// The group that gains most for each byte.
-    fn lead(&self, model: u32) -> Option<Lead> {
-        let mut best = (0.0, None);
-        let rows = self.table.iter().zip(&self.instance.open).zip(&self.per_byte).zip(&self.ceiling);
-        for ((((saving, open), per_byte), ceiling), at) in rows.zip(0..) {
-            let gain = saving - open;
-            let density = gain * per_byte;
-            let density = if *ceiling < density { *ceiling } else { density };
-            if density > best.0 && gain > GAIN_MIN * open {
-                best = (density, Some(at));
+    fn lead(&mut self, model: u32) -> Option<Lead> {
+        let mut best = (0.0, 0);
+        for block in 0..self.leads.len() {
+            if self.leads[block].0 == UNKNOWN {
+                self.leads[block] = self.lead_of(block);
+            }
+            if self.leads[block].0 > best.0 {
+                best = self.leads[block];
             }
         }
-        best.1.map(|at| Lead { density: best.0, model, at })
+        (best.0 > 0.0).then_some(Lead { density: best.0, model, at: best.1 })
+    }
+
+    /// The best group of a block.
+    fn lead_of(&self, block: usize) -> (f32, u32) {
+        let mut best = (0.0, 0);
+        for at in block * BLOCK..(block + 1) * BLOCK {
+            let open = self.instance.open[at];
+            let gain = self.table[at] - open;
+            let density = self.ceiling[at].min(gain * self.per_byte[at]);
+            if density > best.0 && gain > GAIN_MIN * open {
+                best = (density, at as u32);
+            }
+        }
+        best
     }
 }
 
@@ -122,7 +152,7 @@ impl<'a> Greedy<'a> {
                 }
                 exact => {
                     let ceiling = exact.map_or(-NEVER, |(exact, _)| exact);
-                    self.savings[model as usize].ceiling[at as usize] = ceiling;
+                    self.savings[model as usize].limit(at, ceiling);
                 }
             }
             heap.extend(self.savings[model as usize].lead(model));

@@ -6,8 +6,11 @@
 use crate::draft::{Draft, NOBODY, Placed};
 use crate::dual::Dual;
 use crate::facility::Facility;
+use crate::finish::shortfall;
 use crate::greedy::price;
-use crate::instance::{Instance, NEVER, Prices};
+use crate::instance::{Instance, NEVER};
+use crate::plan::Shortfall;
+use crate::prices::Prices;
 use crate::routing;
 
 /// What a model has to gain for its replicas to be moved, as a share of its cost.
@@ -15,6 +18,9 @@ const GAIN_MIN: f64 = 1e-5;
 
 /// In a plan that goes on, a replica is given up when it saves less than this share of its price.
 const TRIMMED_BELOW: f32 = 0.5;
+
+/// Replicas that are busier than this, as a share of what they may be, count as full.
+const FULL_SHARE: f64 = 0.8;
 
 /// The tables of the search, kept over models.
 #[derive(Default)]
@@ -70,7 +76,8 @@ impl Improver {
         if closed.is_empty() && opened.is_empty() {
             return false;
         }
-        let (domains, cost) = (draft.domains(model).len(), cost(draft, model));
+        let cost = |draft: &Draft<'_>| self::cost(draft, model) + prices.paid(draft, model);
+        let (domains, cost_before) = (draft.domains(model).len(), cost(draft));
         draft.dismiss(model);
         closed.iter().for_each(|&device| draft.release(model, device));
         for at in opened {
@@ -82,21 +89,64 @@ impl Improver {
         let enough = draft.domains(model).len() >= domains.min(problem.models[model].domains_min as usize)
             && draft.models[model].devices.len()
                 >= before.devices.len().min(problem.models[model].replicas_min as usize);
-        if enough && self::cost(draft, model) < cost * (1.0 - GAIN_MIN) {
+        if enough && cost(draft) < cost_before * (1.0 - GAIN_MIN) {
             return true;
         }
         restore(draft, model, before);
         false
     }
 
-    /// A value that no placement of a model is below, whatever room other models leave it.
+    /// A value that no placement of a model is below at these prices, whatever room other models leave it.
     pub fn bound(&mut self, draft: &Draft<'_>, model: usize, prices: &Prices, dual: &mut Dual) -> f64 {
         let problem = draft.problem;
         let Self { instance, facility } = self;
         instance.fill(problem, model, prices, &draft.present);
+        let lacking = unavoidable(draft, model);
+        instance.replicas_min = instance.replicas_min.saturating_sub(lacking.replicas as usize);
+        instance.domains_min = instance.domains_min.saturating_sub(lacking.domains as usize);
+        let shortfall = problem.options().shortfall_price;
+        instance.shortfall = shortfall as f32;
         open(facility, instance, draft, model);
         facility.search(problem, instance);
-        dual.bound(problem, instance, facility, model) + unavoidable(draft, model)
+        let mut bound = dual.bound(problem, instance, facility, model);
+        if Self::spread(instance, facility, draft, model) {
+            facility.blocked.clear();
+            facility.search(problem, instance);
+            bound = bound.max(dual.bound(problem, instance, facility, model));
+        }
+        bound + f64::from(lacking.replicas + lacking.domains) * shortfall
+    }
+
+    /// Lets requests pay for replicas by the time they take, where there are so many that they fill replicas. Whether there
+    /// are such groups.
+    fn spread(instance: &mut Instance, facility: &Facility, draft: &Draft<'_>, model: usize) -> bool {
+        let (problem, table) = (draft.problem, &draft.problem.models[model]);
+        let capacity_us = problem.capacity_us();
+        let mut loads = vec![0.0; instance.open.len()];
+        let first = instance.groups.start;
+        let busy_us = |at: usize| problem.run(table, (first + at) as u32).map_or(0.0, |run| run.busy_us);
+        for (demand, &by) in table.demand.iter().zip(&facility.by) {
+            if let Some(load) = loads.get_mut(by as usize) {
+                *load += demand.requests_per_s * busy_us(by as usize) / capacity_us;
+            }
+        }
+        let mut full: Vec<usize> = (0..loads.len()).filter(|&at| loads[at] > 1.0).collect();
+        // Where the plan fills them, they are needed, whatever the model would choose if there were no others.
+        loads.fill(0.0);
+        for flow in draft.models[model].flows.iter().filter(|flow| flow.device != NOBODY) {
+            let at = problem.devices[flow.device as usize].group as usize - first;
+            loads[at] += flow.requests_per_s * busy_us(at) / capacity_us;
+        }
+        for group in groups(draft, model) {
+            loads[group as usize - first] -= FULL_SHARE;
+        }
+        full.extend((0..loads.len()).filter(|&at| loads[at] > 0.0));
+        full.sort_unstable();
+        full.dedup();
+        for &at in &full {
+            instance.spread(at, busy_us(at) / capacity_us / table.spec.value);
+        }
+        !full.is_empty()
     }
 
     /// The groups that a model would choose, by position in the instance.
@@ -114,10 +164,10 @@ impl Improver {
     }
 }
 
-/// The price of what no plan could give a model of its minimum, for too few devices could ever hold it.
-fn unavoidable(draft: &Draft<'_>, model: usize) -> f64 {
+/// What no plan could give a model of its minimum, for too few devices could ever hold it.
+fn unavoidable(draft: &Draft<'_>, model: usize) -> Shortfall {
     if draft.suffices(model) {
-        return 0.0;
+        return Shortfall::default();
     }
     let problem = draft.problem;
     let table = &problem.models[model];
@@ -132,8 +182,10 @@ fn unavoidable(draft: &Draft<'_>, model: usize) -> f64 {
     }
     domains.sort_unstable();
     domains.dedup();
-    let lacking = table.replicas_min.saturating_sub(devices) + table.domains_min.saturating_sub(domains.len() as u32);
-    f64::from(lacking) * problem.options().shortfall_price
+    Shortfall {
+        replicas: table.replicas_min.saturating_sub(devices),
+        domains: table.domains_min.saturating_sub(domains.len() as u32),
+    }
 }
 
 /// Opens the groups that a model is in; none is blocked.
@@ -155,6 +207,12 @@ pub(crate) fn cost(draft: &Draft<'_>, model: usize) -> f64 {
     let Placed { devices, flows, .. } = &draft.models[model];
     let waiting: f64 = flows.iter().map(|flow| flow.cost * flow.requests_per_s).sum();
     waiting + devices.iter().filter_map(|&device| price(draft, model, device)).sum::<f64>()
+}
+
+/// What a model adds to the objective with all that its minimum lacks.
+pub(crate) fn whole_cost(draft: &Draft<'_>, model: usize) -> f64 {
+    let missing = shortfall(draft, model);
+    cost(draft, model) + f64::from(missing.replicas + missing.domains) * draft.problem.options().shortfall_price
 }
 
 /// Takes a model off all its devices, and leaves its demand to nobody.

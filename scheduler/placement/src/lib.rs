@@ -20,6 +20,7 @@ mod improve;
 mod input;
 mod instance;
 mod plan;
+mod prices;
 mod problem;
 mod report;
 mod resume;

@@ -24,10 +24,14 @@ pub(crate) struct Problem<'a> {
     pub pop_devices: Vec<u32>,
     /// By model, in the order of keys.
     pub models: Vec<Model<'a>>,
-    /// Round trips, `place * groups.len() + group`, for those who search.
-    pub network_f32: Vec<f32>,
+    /// Round trips for those who search, `place * blocks + group / BLOCK`; the last block is filled up with what is far away.
+    pub network_f32: Vec<[f32; BLOCK]>,
+    /// The shortest of each block of them: what is too far away is passed over at once.
+    pub network_near: Vec<f32>,
     /// By group: `group * places + place`.
     pub network_to: Vec<f64>,
+    /// By place: `place * groups.len() + group`.
+    pub network_ms: Vec<f64>,
 }
 
 /// Devices that cost every request the same.
@@ -56,7 +60,7 @@ pub(crate) struct Device {
 /// A model against the groups.
 pub(crate) struct Model<'a> {
     pub spec: &'a ModelSpec,
-    /// The groups it could be in lie in this range: groups are in the order of their kinds.
+    /// The groups it could be in lie in this range: groups are in the order of their kinds. It starts with a block.
     pub groups: Range<usize>,
     /// By class; `None` where it cannot or may not run.
     pub runs: Vec<Option<Run>>,
@@ -106,9 +110,17 @@ impl Group {
     }
 }
 
+/// Groups whose cells in a table are worked on together. They lie near each other.
+pub(crate) const BLOCK: usize = 16;
+
 const GIB: f64 = (1u64 << 30) as f64;
 
 impl Problem<'_> {
+    /// Blocks of groups.
+    pub fn blocks(&self) -> usize {
+        self.groups.len().div_ceil(BLOCK)
+    }
+
     pub fn options(&self) -> &Options {
         &self.input.options
     }
@@ -157,6 +169,12 @@ impl Problem<'_> {
         let Device { pop, state, .. } = self.devices[device as usize];
         let open = state == PopState::Active || (state == PopState::Cordoned && present);
         open && self.models[model].excluded.pops.binary_search(&pop).is_err()
+    }
+
+    /// The memory of a group's largest device that takes new models.
+    pub fn open_bytes(&self, group: &Group) -> u64 {
+        let devices = group.devices.iter().map(|&device| &self.devices[device as usize]);
+        devices.filter(|device| device.state == PopState::Active).map(|device| device.memory_bytes).max().unwrap_or(0)
     }
 
     /// The device at a position in a PoP's list, if it may hold models.

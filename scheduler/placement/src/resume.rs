@@ -8,6 +8,7 @@ use crate::draft::{Draft, Flow, RATE_EPSILON};
 use crate::ids::PopId;
 use crate::input::Loaded;
 use crate::plan::{ModelPlan, Plan};
+use crate::prices::Prices;
 use crate::problem::{Model, Problem};
 
 /// Positions of PoPs by their ids.
@@ -24,8 +25,10 @@ pub(crate) struct Changes {
     pub shrunk: Vec<u32>,
     /// Groups in which there is more than there was.
     pub grown: Vec<u32>,
-    /// By model: what the plan before proved, if that still holds.
+    /// By model: what the plan before proved at `prices`, if that still holds.
     pub bounds: Vec<Option<f64>>,
+    /// The prices that bounds were proven at, if they hold for all groups that there are.
+    pub prices: Option<Prices>,
 }
 
 impl Changes {
@@ -103,11 +106,22 @@ pub(crate) fn resume(draft: &mut Draft<'_>, pops: &Pops<'_>, previous: &Plan) ->
     if known {
         changes.grown = grown(problem, certificate);
     }
-    let groups = certificate.groups.as_slice();
-    if !known || problem.groups.iter().any(|group| groups.binary_search(&group.mark(problem.input)).is_err()) {
-        changes.bounds.iter_mut().for_each(|bound| *bound = None);
-    }
+    changes.prices = if known { prices(problem, certificate) } else { None };
     changes
+}
+
+/// The prices that bounds were proven at. `None` if there are groups of devices that those did not know of.
+fn prices(problem: &Problem<'_>, certificate: &Certificate) -> Option<Prices> {
+    let mut prices = Prices::default();
+    for group in &problem.groups {
+        let known = certificate.groups.get(&group.mark(problem.input))?;
+        if problem.open_bytes(group) > known.open_bytes {
+            return None;
+        }
+        prices.per_byte.push(known.per_byte);
+        prices.per_us.push(known.per_us);
+    }
+    Some(prices)
 }
 
 /// Holds again what a model had. Whether that was possible for all of it.

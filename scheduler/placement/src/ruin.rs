@@ -5,10 +5,9 @@
 //! also too large to depend on it.
 
 use crate::draft::{Draft, NOBODY, Placed};
-use crate::finish::shortfall;
 use crate::greedy::Greedy;
 use crate::improve::{self, Improver};
-use crate::instance::Prices;
+use crate::prices::Prices;
 use crate::rng::Rng;
 
 /// What all trials may take together, in cells of tables.
@@ -79,10 +78,5 @@ fn recreate(draft: &mut Draft<'_>, improver: &mut Improver, models: &[u32], pric
 }
 
 fn cost(draft: &Draft<'_>, models: &[u32]) -> f64 {
-    let cost = |&model: &u32| {
-        let missing = shortfall(draft, model as usize);
-        let missing = f64::from(missing.replicas + missing.domains) * draft.problem.options().shortfall_price;
-        improve::cost(draft, model as usize) + missing
-    };
-    models.iter().map(cost).sum()
+    models.iter().map(|&model| improve::whole_cost(draft, model as usize)).sum()
 }

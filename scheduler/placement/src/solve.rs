@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::certificate::{self, Certificate, Proof};
+use crate::certificate::{self, Certificate, KnownGroup, Proof};
 use crate::draft::Draft;
 use crate::dual::Dual;
 use crate::evict;
@@ -10,9 +10,9 @@ use crate::finish;
 use crate::greedy::{self, Greedy};
 use crate::improve::Improver;
 use crate::input::{Effort, Input};
-use crate::instance::Prices;
 use crate::plan::{ModelPlan, Plan};
-use crate::problem::{InputError, Problem};
+use crate::prices::{self, Priced, Prices};
+use crate::problem::{Group, InputError, Problem};
 use crate::report::Report;
 use crate::resume::{self, Changes, Pops};
 use crate::rng::Rng;
@@ -20,6 +20,9 @@ use crate::routing;
 use crate::ruin::ruin;
 
 mod reporting;
+
+/// Prices are looked for when a plan from nothing could be better by more than this share, for all the bound knows.
+const GAP_MAX: f64 = 0.015;
 
 /// Plans which device holds which model and where demand goes.
 ///
@@ -33,7 +36,7 @@ pub fn solve(input: &Input, previous: Option<&Plan>) -> Result<(Plan, Report), I
     let problem = Problem::new(input)?;
     let pops: Pops<'_> = input.pops.iter().map(|pop| &pop.id).zip(0..).collect();
     let mut draft = Draft::new(&problem, resume::present(&problem, &pops, previous));
-    let changes = match previous {
+    let mut changes = match previous {
         Some(previous) => resume::resume(&mut draft, &pops, previous),
         None => Changes::all(&problem),
     };
@@ -42,10 +45,10 @@ pub fn solve(input: &Input, previous: Option<&Plan>) -> Result<(Plan, Report), I
         Some(_) => search.repair(&mut draft, &changes),
         None => search.place(&mut draft),
     }
-    let bounds = search.bounds(&draft, &changes);
+    let priced = search.bounds(&draft, &mut changes);
     let models = (0..problem.models.len()).map(|model| plan_of(&draft, previous, &changes, model)).collect();
-    let plan = Plan { models, certificate: Some(Arc::new(certificate(&draft, &bounds))) };
-    let report = reporting::report(&draft, &plan, &bounds);
+    let plan = Plan { models, certificate: Some(Arc::new(certificate(&draft, &priced))) };
+    let report = reporting::report(&draft, &plan, &priced);
     Ok((plan, report))
 }
 
@@ -74,6 +77,7 @@ impl Search {
         models.iter().for_each(|&model| draft.release_idle(model as usize));
         let moved = evict::make_room(draft, &self.prices);
         routing::route(draft, &moved);
+        while prices::relieve(draft, &mut self.improver) {}
         let rng = &mut Rng::new(draft.problem.options().seed);
         ruin(draft, &mut self.improver, &self.prices, rng);
     }
@@ -102,11 +106,15 @@ impl Search {
     }
 
     /// What no placement of each model can be below. A model that nothing has happened to has its bound from before.
-    fn bounds(&mut self, draft: &Draft<'_>, changes: &Changes) -> Vec<f64> {
-        let bound = |(model, known): (usize, &Option<f64>)| {
-            known.unwrap_or_else(|| self.improver.bound(draft, model, &self.prices, &mut self.dual))
+    fn bounds(&mut self, draft: &Draft<'_>, changes: &mut Changes) -> Priced {
+        let Some(prices) = changes.prices.take() else {
+            return prices::bounds(draft, &mut self.improver, &mut self.dual, GAP_MAX);
         };
-        changes.bounds.iter().enumerate().map(bound).collect()
+        let bound = |(model, known): (usize, &Option<f64>)| {
+            known.unwrap_or_else(|| self.improver.bound(draft, model, &prices, &mut self.dual))
+        };
+        let bounds = changes.bounds.iter().enumerate().map(bound).collect();
+        Priced { prices, bounds }
     }
 }
 
@@ -122,7 +130,7 @@ fn plan_of(draft: &Draft<'_>, previous: Option<&Plan>, changes: &Changes, model:
 }
 
 /// What the next solve is to know. Then nothing of this plan has to be loaded, so its loads are taken off the bounds.
-fn certificate(draft: &Draft<'_>, bounds: &[f64]) -> Certificate {
+fn certificate(draft: &Draft<'_>, priced: &Priced) -> Certificate {
     let (problem, input) = (draft.problem, draft.problem.input);
     let proof = |(model, bound): (usize, &f64)| {
         let table = &problem.models[model];
@@ -130,12 +138,15 @@ fn certificate(draft: &Draft<'_>, bounds: &[f64]) -> Certificate {
         let loads: f64 = loads.map(|(device, _)| draft.load_price(model, device)).sum();
         (table.spec.key.clone(), Proof { spec: certificate::spec(table), bound: bound - loads })
     };
-    let mut groups: Vec<u64> = problem.groups.iter().map(|group| group.mark(input)).collect();
-    groups.sort_unstable();
+    let Prices { per_byte, per_us } = &priced.prices;
+    let group = |((group, &per_byte), &per_us): ((&Group, &f64), &f64)| {
+        (group.mark(input), KnownGroup { open_bytes: problem.open_bytes(group), per_byte, per_us })
+    };
+    let groups = problem.groups.iter().zip(per_byte).zip(per_us).map(group).collect();
     Certificate {
         world: certificate::world(input),
         pops: input.pops.iter().map(|pop| (pop.id.clone(), certificate::pop(pop))).collect(),
-        models: bounds.iter().enumerate().map(proof).collect(),
+        models: priced.bounds.iter().enumerate().map(proof).collect(),
         groups,
     }
 }

@@ -3,9 +3,10 @@
 use std::collections::HashMap;
 use std::hash::Hash;
 
-use super::{Device, Exclusions, Group, InputError, Model, Point, Problem, Run};
+use super::{BLOCK, Device, Exclusions, Group, InputError, Model, Point, Problem, Run};
 use crate::ids::{DeviceClassName, ModelKey, PlaceId, PopId, RegionId};
-use crate::input::{Accelerator, Demand, DeviceCost, DeviceKind, Excluded, Input, ModelSpec};
+use crate::input::{Accelerator, Demand, DeviceCost, DeviceKind, Excluded, Input, Location, ModelSpec};
+use crate::instance::NEVER;
 
 /// Limits that keep positions within `u32` and tables within memory.
 const PLACES_MAX: usize = 20_000;
@@ -47,12 +48,19 @@ impl<'a> Problem<'a> {
         let network_ms = network(input, &places, &groups)?;
         let mut models = models(input, &places, &classes, &regions, &groups)?;
         exclude(input, &pops, &mut models);
-        let network_f32: Vec<f32> = network_ms.iter().map(|&ms| ms as f32).collect();
         let width = groups.len();
+        let rows = network_ms.chunks(width.max(1));
+        let network_f32: Vec<[f32; BLOCK]> = rows.flat_map(|row| row.chunks(BLOCK).map(block)).collect();
         let column = |group: usize| network_ms.iter().skip(group).step_by(width.max(1)).copied();
         let network_to = (0..width).flat_map(column).collect();
-        Ok(Self { input, groups, devices, pop_devices, models, network_f32, network_to })
+        let network_near = network_f32.iter().map(|block| block.iter().copied().fold(NEVER, f32::min)).collect();
+        Ok(Self { input, groups, devices, pop_devices, models, network_f32, network_near, network_to, network_ms })
     }
+}
+
+/// A whole block, the groups that are not there out of reach.
+fn block(ms: &[f64]) -> [f32; BLOCK] {
+    std::array::from_fn(|lane| ms.get(lane).map_or(NEVER, |&ms| ms as f32))
 }
 
 fn limits(input: &Input) -> Result<(), InputError> {
@@ -158,18 +166,29 @@ fn fleet<'a>(
         }
         pop_devices.push(devices.len() as u32);
     }
-    by_kind(&mut groups, &mut devices);
+    arrange(input, &mut groups, &mut devices);
     Ok((groups, devices, pop_devices))
 }
 
-/// Puts groups of one kind side by side, so that a model which needs that kind has its groups in one piece.
-fn by_kind(groups: &mut [Group], devices: &mut [Device]) {
-    groups.sort_by_key(|group| group.kind == DeviceKind::Gpu);
+/// Puts groups of one kind side by side, so that a model which needs that kind has its groups in one piece, and within a
+/// kind those that are near each other, so that what is far away is far away in whole blocks.
+fn arrange(input: &Input, groups: &mut [Group], devices: &mut [Device]) {
+    groups.sort_by_cached_key(|group| {
+        let location = input.places[group.place as usize].location;
+        (group.kind == DeviceKind::Gpu, group.region, location.map(along), group.place)
+    });
     for (position, group) in (0..).zip(&*groups) {
         for &device in &group.devices {
             devices[device as usize].group = position;
         }
     }
+}
+
+/// Where a point lies on a curve (Morton's) that keeps what is near each other mostly together.
+fn along(location: Location) -> u32 {
+    let cell = |degrees: f64, span: f64| ((degrees / span + 0.5).clamp(0.0, 1.0) * 255.0) as u32;
+    let (row, column) = (cell(location.latitude_deg, 180.0), cell(location.longitude_deg, 360.0));
+    (0..8).fold(0, |code, bit| code | (row >> bit & 1) << (2 * bit + 1) | (column >> bit & 1) << (2 * bit))
 }
 
 /// Round trips from every place to every group. Measured ones go before those from the distance.
@@ -312,7 +331,7 @@ fn model<'a>(
         .iter()
         .map(|group| if allowed(group.region) { costs[group.class as usize] } else { f64::INFINITY })
         .collect();
-    let first = compute_cost.iter().position(|cost| cost.is_finite()).unwrap_or(0);
+    let first = compute_cost.iter().position(|cost| cost.is_finite()).unwrap_or(0) / BLOCK * BLOCK;
     let end = compute_cost.iter().rposition(|cost| cost.is_finite()).map_or(first, |last| last + 1);
     let wanted = !spec.replicas.scale_to_zero || !demand.is_empty();
     let replicas_max = spec.replicas.max.unwrap_or(u32::MAX);

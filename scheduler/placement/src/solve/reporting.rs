@@ -6,16 +6,18 @@ use crate::finish;
 use crate::ids::DeviceIndex;
 use crate::input::{DeviceKind, Loaded, PopState};
 use crate::plan::{Cost, Plan, Shortfall};
+use crate::prices::Priced;
 use crate::problem::{Model, Problem};
 use crate::report::{Missing, Moves, Report, Unplaced, Utilisation};
 
 /// The report on a plan that was made of this draft.
-pub(super) fn report(draft: &Draft<'_>, plan: &Plan, bounds: &[f64]) -> Report {
+pub(super) fn report(draft: &Draft<'_>, plan: &Plan, priced: &Priced) -> Report {
     let moves = moves(draft);
     let cost = Cost { loading: draft.problem.loading_cost(moves.load_bytes), ..plan.cost() };
     let total = cost.total();
     // Rounding must not let a bound lie above a plan that is best.
-    let lower_bound = bounds.iter().sum::<f64>().min(total);
+    let proven = priced.bounds.iter().sum::<f64>() - priced.prices.rent(draft.problem);
+    let lower_bound = proven.clamp(0.0, total.max(0.0));
     Report {
         cost,
         lower_bound,
