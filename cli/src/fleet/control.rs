@@ -118,7 +118,9 @@ fn own_heartbeat(joined: &Joined, place: Place, listen: String) -> Result<Heartb
         apps: Vec::new(),
         demand: Vec::new(),
         window_ms: HEARTBEAT_EVERY_MS,
+        round_trips: Vec::new(),
         corrupt_sources: Vec::new(),
+        leaving: false,
         storage_only: true,
     })
 }

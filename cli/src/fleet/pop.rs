@@ -1,10 +1,11 @@
 //! `headland pop`: a gateway that holds what its fleet wants of it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use headland_batcher::Aliases;
-use headland_fleet::{DeviceReport, Place, RoutedModel};
+use headland_fleet::{DeviceReport, Place, ROUND_TRIPS_MAX, RoundTrip, RoutedModel};
 use headland_identity::Member;
 use headland_lifecycle::ModelControl;
 use headland_nn_core::Device;
@@ -12,6 +13,7 @@ use headland_package::ModelName;
 use headland_pop_agent::pull::Puller;
 use headland_pop_agent::{Agent, AgentParts, AllAliases, Throttle};
 use headland_remote::{Candidate, Peers, Route};
+use headland_server::Gateway;
 
 use super::certificates;
 use super::files::PeerFiles;
@@ -20,6 +22,9 @@ use crate::args::PopOptions;
 use crate::config::Config;
 use crate::up::{Listeners, block_on, serve_to_the_end, start};
 use crate::{logging, memory};
+
+/// How long a PoP that ends tries to say so.
+const FAREWELL_MAX: Duration = Duration::from_millis(500);
 
 /// Runs until told to stop.
 pub fn run(options: PopOptions) -> Result<()> {
@@ -42,12 +47,14 @@ async fn pop(options: PopOptions, config: Config) -> Result<()> {
     let peers = joined.peers(&parts, options.hedge);
     let (files, store) = (Arc::new(PeerFiles::new(peers.clone())), administration.registry.store.clone());
     let throttle = Arc::new(Throttle::new(options.pull_rate.map(|mib| mib.saturating_mul(1 << 20))));
-    let (_agent, tasks) = Agent::start(AgentParts {
+    let (agent, tasks) = Agent::start(AgentParts {
         pop,
         place,
         address: joined.address.clone(),
         listen: listen.map(|listen| listen.to_string()).unwrap_or_default(),
         devices: devices(administration.models.clone()),
+        is_leaving: is_leaving(administration.gateway.clone()),
+        round_trips: round_trips(peers.clone()),
         control: joined.control(),
         bus: joined.bus.clone(),
         store: store.clone(),
@@ -61,6 +68,8 @@ async fn pop(options: PopOptions, config: Config) -> Result<()> {
     let fresh = tokio::spawn(certificates::keep_fresh(joined.identity.clone(), joined.bus.clone()));
     let server = joined.serve(&parts);
     let served = serve_to_the_end(parts, listeners, Some(server)).await;
+    // The bus may be away; nobody waits for it at the end.
+    let _ = tokio::time::timeout(FAREWELL_MAX, agent.speak_now()).await;
     fresh.abort();
     drop(tasks);
     served
@@ -82,6 +91,19 @@ fn set_routes(peers: &Arc<Peers>, models: Vec<RoutedModel>, aliases: AllAliases)
     };
     let aliases: std::collections::BTreeMap<ModelName, Aliases> = aliases;
     peers.set_routes(models.into_iter().map(route).collect(), aliases);
+}
+
+/// A gateway that is told to stop is ready no more while it drains.
+fn is_leaving(gateway: Arc<Gateway>) -> Box<dyn Fn() -> bool + Send + Sync> {
+    Box::new(move || !gateway.is_ready())
+}
+
+/// How far other PoPs are, to a tenth of a millisecond: what changes less is no reason to plan anew.
+fn round_trips(peers: Arc<Peers>) -> Box<dyn Fn() -> Vec<RoundTrip> + Send + Sync> {
+    Box::new(move || {
+        let known = peers.round_trips().into_iter().take(ROUND_TRIPS_MAX);
+        known.map(|(pop, took)| RoundTrip { pop, ms: (took.as_secs_f64() * 1e4).round() / 10.0 }).collect()
+    })
 }
 
 /// What this machine computes with, and how much of it is taken.

@@ -41,7 +41,8 @@ pub(crate) struct Target {
 #[derive(Clone)]
 enum State {
     Connecting,
-    Up(Sender),
+    /// With the time that a round trip took when it was made.
+    Up(Sender, Duration),
     Down(Arc<str>),
 }
 
@@ -70,9 +71,17 @@ impl Link {
     /// How it is with the connection.
     pub fn standing(&self) -> Standing {
         match &*self.states.borrow() {
-            State::Up(sender) if !sender.is_closed() => Standing::Ready,
-            State::Up(_) | State::Connecting => Standing::Connecting,
+            State::Up(sender, _) if !sender.is_closed() => Standing::Ready,
+            State::Up(..) | State::Connecting => Standing::Connecting,
             State::Down(_) => Standing::Down,
+        }
+    }
+
+    /// How long a round trip took when the connection was made, while there is one.
+    pub fn round_trip(&self) -> Option<Duration> {
+        match &*self.states.borrow() {
+            State::Up(_, round_trip) => Some(*round_trip),
+            State::Connecting | State::Down(_) => None,
         }
     }
 
@@ -80,15 +89,15 @@ impl Link {
     pub async fn sender(&self) -> Result<Sender, Arc<str>> {
         let mut states = self.states.clone();
         match &*states.borrow_and_update() {
-            State::Up(sender) if !sender.is_closed() => return Ok(sender.clone()),
-            State::Up(_) | State::Connecting => {}
+            State::Up(sender, _) if !sender.is_closed() => return Ok(sender.clone()),
+            State::Up(..) | State::Connecting => {}
             State::Down(_) => self.hurry.notify_one(),
         }
         loop {
             let ended = || Arc::from("the connection is given up");
             states.changed().await.map_err(|_| ended())?;
             match &*states.borrow_and_update() {
-                State::Up(sender) => return Ok(sender.clone()),
+                State::Up(sender, _) => return Ok(sender.clone()),
                 State::Down(why) => return Err(why.clone()),
                 State::Connecting => {}
             }
@@ -101,9 +110,9 @@ async fn keep(target: Target, says: watch::Sender<State>, hurry: Arc<Notify>) {
     let mut failures = 0;
     loop {
         let why = match connect(&target).await {
-            Ok((sender, driver)) => {
+            Ok((sender, driver, round_trip)) => {
                 let since = Instant::now();
-                says.send_replace(State::Up(sender));
+                says.send_replace(State::Up(sender, round_trip));
                 match drive(driver).await {
                     Ended::Old => continue,
                     Ended::Closed(_) if since.elapsed() >= CONNECTION_STABLE => {
@@ -156,9 +165,12 @@ async fn drive(driver: Driver) -> Ended {
     }
 }
 
-async fn connect(target: &Target) -> Result<(Sender, Driver), String> {
+async fn connect(target: &Target) -> Result<(Sender, Driver, Duration), String> {
     let connecting = async {
+        let begun = Instant::now();
         let stream = TcpStream::connect(&target.address).await.map_err(|error| error.to_string())?;
+        // A TCP connection is there after one round trip.
+        let round_trip = begun.elapsed();
         // Requests are written whole; waiting to fill a segment only delays them.
         stream.set_nodelay(true).map_err(|error| error.to_string())?;
         let config = target.identity.client_config(&target.member).map_err(|error| error.to_string())?;
@@ -168,7 +180,8 @@ async fn connect(target: &Target) -> Result<(Sender, Driver), String> {
         if stream.get_ref().1.alpn_protocol() != Some(ALPN_HTTP2) {
             return Err("the peer does not speak HTTP/2".to_owned());
         }
-        builder().handshake(TokioIo::new(stream)).await.map_err(|error| describe(&error))
+        let (sender, driver) = builder().handshake(TokioIo::new(stream)).await.map_err(|error| describe(&error))?;
+        Ok((sender, driver, round_trip))
     };
     let late = |_| format!("it took longer than {} s to connect", CONNECT_MAX.as_secs());
     tokio::time::timeout(CONNECT_MAX, connecting).await.map_err(late)?

@@ -103,6 +103,11 @@ impl Peer {
         Arc::new(Peer { pop, address, counters: Counters::default(), outstanding: AtomicUsize::new(0), link })
     }
 
+    /// How long a round trip took when the connection was made, while there is one.
+    pub fn round_trip(&self) -> Option<Duration> {
+        self.link.round_trip()
+    }
+
     /// Whether it can be asked, as far as the connection tells.
     pub fn standing(&self) -> Standing {
         match self.outstanding.load(Relaxed) >= STREAMS_MAX {

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
 
 use headland_batcher::{Aliases, Described, Distant, ModelTable, Routed};
 use headland_identity::{Identity, Member, Role};
@@ -125,6 +126,15 @@ impl Peers {
     pub fn stats(&self) -> Vec<PeerStats> {
         let mut all: Vec<PeerStats> = self.state().peers.values().map(|peer| peer.stats()).collect();
         all.sort_by(|a, b| (&a.pop, &a.address).cmp(&(&b.pop, &b.address)));
+        all
+    }
+
+    /// How long a round trip to each PoP took that there is a connection to.
+    pub fn round_trips(&self) -> Vec<(PopId, Duration)> {
+        let state = self.state();
+        let of = |peer: &Arc<Peer>| Some((peer.pop.clone(), peer.round_trip()?));
+        let mut all: Vec<(PopId, Duration)> = state.peers.values().filter_map(of).collect();
+        all.sort();
         all
     }
 

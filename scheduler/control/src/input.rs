@@ -4,12 +4,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use headland_fleet::{DeviceReport, Intent, ModelKey, ModelRecord, ModelStanding};
+use headland_fleet::{DeviceReport, Intent, ModelKey, ModelRecord, ModelStanding, ROUND_TRIPS_MAX};
 use headland_package::{Accelerator, ModelName, ModelVersion, PopId, RegionName};
 use headland_placement as placement;
 use headland_placement::{
-    ChurnBudget, Demand, DeviceClass, DeviceIndex, Input, Latency, Loaded, Location, ModelSpec, Options, Place,
-    PlaceRate, Pop, PopDevice, PopState, Replicas,
+    ChurnBudget, Demand, DeviceClass, DeviceIndex, Excluded, Input, Latency, Loaded, Location, MeasuredLatency,
+    ModelSpec, Options, Place, PlaceRate, Pop, PopDevice, PopState, Replicas,
 };
 
 use crate::backoff::Backoff;
@@ -22,6 +22,8 @@ use crate::view::{FleetView, Liveness, PopView};
 const CPU_PRICE_PER_GIB: f64 = 5.0;
 /// The same on a GPU.
 const GPU_PRICE_PER_GIB: f64 = 40.0;
+/// No two places on Earth are further apart.
+const ROUND_TRIP_MS_MAX: f64 = 10_000.0;
 /// How many processors make a processor class of speed 1.
 const UNITS_PER_SPEED: f64 = 1.0;
 
@@ -50,31 +52,28 @@ pub fn input(
 ) -> Input {
     let there: Vec<(&PopId, &PopView)> =
         view.pops().filter(|(_, pop)| !pop.heartbeat.storage_only && pop.liveness(now_ms) != Liveness::Lost).collect();
-    let own_class: BTreeSet<&PopId> = backoff.held(now_ms).map(|(pop, _)| pop).collect();
-    let device_classes = classes(&there, &own_class);
+    let device_classes = classes(&there);
     let measured = measured::measured(view);
     let demand = demand(view, books);
     let models = books.models.values().map(|kept| {
         let model = &kept.record;
         let is_current = current.get(&model.key.name).is_some_and(|versions| versions.contains(&model.key.version));
-        let held: BTreeSet<&PopId> =
-            backoff.held(now_ms).filter(|(_, key)| **key == model.key).map(|(pop, _)| pop).collect();
-        let spec = spec(model, measured.get(&model.key), &device_classes, is_current);
-        ModelSpec { policy_classes: (!held.is_empty()).then(|| without(&there, &own_class, &held)), ..spec }
+        spec(model, measured.get(&model.key), &device_classes, is_current)
     });
+    // Where a load failed lately it is not tried for a while.
+    let is_there = |pop: &PopId| there.binary_search_by(|(id, _)| (*id).cmp(pop)).is_ok();
+    let held = backoff.held(now_ms).filter(|(pop, key)| is_there(pop) && books.model(key).is_some());
+    let excluded = held.map(|(pop, key)| Excluded { model: id(key), pop: pop.as_str().into() }).collect();
     Input {
         options: settings.options,
         places: places(&there, view),
-        pops: there
-            .iter()
-            .map(|(id, pop)| self::pop(id, pop, books.intent(id), own_class.contains(id), now_ms))
-            .collect(),
+        pops: there.iter().map(|(id, pop)| self::pop(id, pop, books.intent(id), now_ms)).collect(),
         models: models.collect(),
         demand,
-        latency: settings.latency.clone(),
+        latency: latency(&there, settings),
         current: loaded(&there, books),
+        excluded,
         churn: settings.churn,
-        excluded: Vec::new(),
         device_classes,
     }
 }
@@ -84,37 +83,17 @@ pub fn id(key: &ModelKey) -> placement::ModelKey {
     key.to_string().into()
 }
 
-/// What class a device is of. Where a load failed lately, devices are of a class of their own, which the models that failed
-/// there may not use for a while.
-fn class_name(pop: &PopId, device: &DeviceReport, is_own: bool) -> String {
-    if is_own { format!("{} at {pop}", device.class) } else { device.class.clone() }
-}
-
-fn classes(pops: &[(&PopId, &PopView)], own: &BTreeSet<&PopId>) -> Vec<DeviceClass> {
-    let mut classes: BTreeMap<String, &DeviceReport> = BTreeMap::new();
-    for (id, pop) in pops {
-        for device in &pop.heartbeat.devices {
-            classes.entry(class_name(id, device, own.contains(id))).or_insert(device);
-        }
+fn classes(pops: &[(&PopId, &PopView)]) -> Vec<DeviceClass> {
+    let mut classes: BTreeMap<&str, &DeviceReport> = BTreeMap::new();
+    for device in pops.iter().flat_map(|(_, pop)| &pop.heartbeat.devices) {
+        classes.entry(&device.class).or_insert(device);
     }
-    let class = |(name, device): (String, &DeviceReport)| DeviceClass {
+    let class = |(name, device): (&str, &DeviceReport)| DeviceClass {
         name: name.into(),
         kind: measured::kind(device),
         speed: f64::from(device.units.max(1)) / UNITS_PER_SPEED,
     };
     classes.into_iter().map(class).collect()
-}
-
-/// Every class but those of the PoPs in `held`.
-fn without(
-    pops: &[(&PopId, &PopView)],
-    own: &BTreeSet<&PopId>,
-    held: &BTreeSet<&PopId>,
-) -> Vec<placement::DeviceClassName> {
-    let may = pops.iter().filter(|(id, _)| !held.contains(id));
-    let names = may
-        .flat_map(|(id, pop)| pop.heartbeat.devices.iter().map(move |device| class_name(id, device, own.contains(id))));
-    names.collect::<BTreeSet<String>>().into_iter().map(Into::into).collect()
 }
 
 /// Every region where a PoP stands or something is asked for.
@@ -136,6 +115,34 @@ fn places(pops: &[(&PopId, &PopView)], view: &FleetView) -> Vec<Place> {
     found.into_iter().map(place).collect()
 }
 
+/// How far regions are from each other, where PoPs have measured it: the median of what they say, either way. What the operator
+/// has set goes before it.
+fn latency(pops: &[(&PopId, &PopView)], settings: &Settings) -> Latency {
+    let region_of: BTreeMap<&PopId, &RegionName> =
+        pops.iter().map(|(id, pop)| (*id, &pop.heartbeat.place.region)).collect();
+    let mut said: BTreeMap<(&RegionName, &RegionName), Vec<f64>> = BTreeMap::new();
+    for (_, pop) in pops {
+        let from = &pop.heartbeat.place.region;
+        for trip in pop.heartbeat.round_trips.iter().take(ROUND_TRIPS_MAX) {
+            let to = region_of.get(&trip.pop).filter(|to| **to != from);
+            if let Some(to) = to.filter(|_| (0.0..=ROUND_TRIP_MS_MAX).contains(&trip.ms)) {
+                said.entry((from.min(*to), from.max(*to))).or_default().push(trip.ms);
+            }
+        }
+    }
+    let mut measured = Vec::new();
+    for ((a, b), mut trips) in said {
+        trips.sort_by(f64::total_cmp);
+        let round_trip_ms = trips[trips.len() / 2];
+        for (from, to) in [(a, b), (b, a)] {
+            measured.push(MeasuredLatency { from: from.as_str().into(), to: to.as_str().into(), round_trip_ms });
+        }
+    }
+    // The later entry counts.
+    measured.extend(settings.latency.measured.iter().cloned());
+    Latency { measured, ..settings.latency.clone() }
+}
+
 /// The middle of some points: of their directions from the middle of the Earth, so that the date line is none.
 fn middle(points: &[Location]) -> Option<Location> {
     let (mut x, mut y, mut z) = (0.0, 0.0, 0.0);
@@ -150,14 +157,15 @@ fn middle(points: &[Location]) -> Option<Location> {
     (!points.is_empty()).then_some(middle)
 }
 
-fn pop(id: &PopId, pop: &PopView, intent: Intent, is_own: bool, now_ms: u64) -> Pop {
+fn pop(id: &PopId, pop: &PopView, intent: Intent, now_ms: u64) -> Pop {
     let state = match (intent, pop.liveness(now_ms)) {
         (Intent::Draining, _) => PopState::Draining,
+        _ if pop.heartbeat.leaving => PopState::Draining,
         (Intent::Cordoned, _) | (_, Liveness::Late | Liveness::Lost) => PopState::Cordoned,
         (Intent::Active, Liveness::Live) => PopState::Active,
     };
     let device = |device: &DeviceReport| PopDevice {
-        class: class_name(id, device, is_own).into(),
+        class: device.class.as_str().into(),
         memory_bytes: believed_bytes(pop, device),
         price_per_gib: match measured::kind(device) {
             placement::DeviceKind::Cpu => CPU_PRICE_PER_GIB,

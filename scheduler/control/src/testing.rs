@@ -31,7 +31,9 @@ pub fn heartbeat(pop: &str, region: &str) -> Heartbeat {
         apps: Vec::new(),
         demand: Vec::new(),
         window_ms: 2_000,
+        round_trips: Vec::new(),
         corrupt_sources: Vec::new(),
+        leaving: false,
         storage_only: false,
     }
 }

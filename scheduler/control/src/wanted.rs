@@ -57,6 +57,7 @@ struct PopHere<'a> {
     id: &'a PopId,
     there: &'a PopView,
     region: usize,
+    /// Whether it was heard just now, and is not about to stop.
     is_live: bool,
 }
 
@@ -109,7 +110,8 @@ impl<'a> Scene<'a> {
             let liveness = there.liveness(now_ms);
             if !there.heartbeat.storage_only && liveness != Liveness::Lost {
                 let region = region_at.get(&there.heartbeat.place.region).copied().unwrap_or(0);
-                pops.push(PopHere { id, there, region, is_live: liveness == Liveness::Live });
+                let is_live = liveness == Liveness::Live && !there.heartbeat.leaving;
+                pops.push(PopHere { id, there, region, is_live });
             }
         }
         let mut standings: HashMap<&ModelKey, Vec<Standing<'_>>> = HashMap::new();

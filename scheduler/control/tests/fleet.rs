@@ -147,7 +147,9 @@ fn heartbeat(name: &str, region: &str, sequence: u64, era: u64, models: Vec<Mode
         apps: Vec::new(),
         demand: Vec::new(),
         window_ms: 2_000,
+        round_trips: Vec::new(),
         corrupt_sources: Vec::new(),
+        leaving: false,
         storage_only: false,
     }
 }

@@ -36,9 +36,15 @@ pub struct Heartbeat {
     pub demand: Vec<Demand>,
     /// The time that `demand` covers, in milliseconds.
     pub window_ms: u64,
+    /// How far other PoPs are that it has connections to, at most [`ROUND_TRIPS_MAX`] of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub round_trips: Vec<RoundTrip>,
     /// Members that gave it files with other bytes than their digest says.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub corrupt_sources: Vec<PopId>,
+    /// Whether it is about to stop: it still answers, and whoever can goes elsewhere.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub leaving: bool,
     /// Whether it only passes requests on and holds files for others, as a control plane does.
     #[serde(default)]
     pub storage_only: bool,
@@ -46,6 +52,18 @@ pub struct Heartbeat {
 
 impl Document for Heartbeat {
     const WHAT: &'static str = "heartbeat";
+}
+
+/// The most PoPs that a heartbeat says how far they are.
+pub const ROUND_TRIPS_MAX: usize = 64;
+
+/// How far another PoP is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RoundTrip {
+    /// Which.
+    pub pop: PopId,
+    /// A round trip on the network, in milliseconds.
+    pub ms: f64,
 }
 
 /// A device that models run on.

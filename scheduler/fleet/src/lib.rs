@@ -12,7 +12,9 @@ mod record;
 
 pub use desired::{Candidate, Desired, DesiredApp, DesiredModel, Keep, ROUTE_PARTS, RoutedModel, Routes, Source};
 pub use document::{Document, DocumentError, FORMAT};
-pub use heartbeat::{AppReport, Cost, Demand, DeviceReport, Heartbeat, ModelReport, ModelStanding};
+pub use heartbeat::{
+    AppReport, Cost, Demand, DeviceReport, Heartbeat, ModelReport, ModelStanding, ROUND_TRIPS_MAX, RoundTrip,
+};
 pub use place::{Location, LocationError, Place};
 pub use record::{Aliases, AppRecord, Era, Intent, ModelKey, ModelRecord, Needs, PopRecord};
 

@@ -13,8 +13,8 @@ use futures_util::StreamExt;
 use headland_batcher::ModelTable;
 use headland_control_store::{Bus, ControlStore, Event, Key, KeyError, Prefix};
 use headland_fleet::{
-    Desired, DesiredApp, DesiredModel, DeviceReport, Document, Keep, ModelKey, Place, RoutedModel, Routes, kind,
-    subject,
+    Desired, DesiredApp, DesiredModel, DeviceReport, Document, Keep, ModelKey, Place, RoundTrip, RoutedModel, Routes,
+    kind, subject,
 };
 use headland_lifecycle::models::catalog;
 use headland_lifecycle::{AppControl, LifecycleError, ModelControl, apps};
@@ -70,6 +70,10 @@ pub struct AgentParts {
     pub listen: String,
     /// What it computes with.
     pub devices: Box<dyn Fn() -> Vec<DeviceReport> + Send + Sync>,
+    /// Whether this PoP is about to stop.
+    pub is_leaving: Box<dyn Fn() -> bool + Send + Sync>,
+    /// How far other PoPs are.
+    pub round_trips: Box<dyn Fn() -> Vec<RoundTrip> + Send + Sync>,
     /// The control store.
     pub control: Arc<dyn ControlStore>,
     /// The bus.

@@ -147,7 +147,9 @@ impl Fleet {
             apps: Vec::new(),
             demand,
             window_ms,
+            round_trips: Vec::new(),
             corrupt_sources: Vec::new(),
+            leaving: false,
             storage_only: false,
         }
     }

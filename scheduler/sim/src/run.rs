@@ -26,6 +26,10 @@ const HOUR_MS: u64 = 3_600_000;
 /// fleet it is every two seconds, and most of that tells nothing new.
 const SETTLE_FIRST_MS: u64 = 2 * HEARTBEAT_EVERY_MS;
 const SETTLE_GROWTH: u64 = 4;
+/// And at least so often, as long as anything loads.
+const SETTLE_MAX_MS: u64 = 900_000;
+/// The fleet is open to requests after so many looks at the latest: what moves then is not to make it whole but better.
+const FILLING_LOOKS_MAX: usize = 16;
 /// The first leader's term.
 const TERM: Term = Term { era: 1, epoch: 1 };
 
@@ -176,7 +180,8 @@ impl<'a> Run<'a> {
     fn fill(&mut self) {
         let mut now_ms = LISTEN_FIRST_MS + HEARTBEAT_EVERY_MS;
         self.hear_and_decide(now_ms);
-        while let Some(settle_ms) = self.settle_ms {
+        for _ in 0..FILLING_LOOKS_MAX {
+            let Some(settle_ms) = self.settle_ms else { break };
             now_ms = settle_ms;
             self.hear_and_decide(now_ms);
         }
@@ -244,7 +249,7 @@ impl<'a> Run<'a> {
         self.index();
         if let Some(until_ms) = self.fleet.loading_until_ms(now_ms) {
             self.settle_ms = Some((now_ms + self.settle_step_ms).min(until_ms + HEARTBEAT_EVERY_MS));
-            self.settle_step_ms *= SETTLE_GROWTH;
+            self.settle_step_ms = (self.settle_step_ms * SETTLE_GROWTH).min(SETTLE_MAX_MS);
         }
     }
 
@@ -420,7 +425,9 @@ fn own_heartbeat(world: &World, sequence: u64) -> Heartbeat {
         apps: Vec::new(),
         demand: Vec::new(),
         window_ms: 0,
+        round_trips: Vec::new(),
         corrupt_sources: Vec::new(),
+        leaving: false,
         storage_only: true,
     }
 }

@@ -66,9 +66,9 @@ impl Scene<'_> {
 struct Asked<'s, 'a> {
     scene: &'s Scene<'a>,
     model: &'s ModelHere<'a>,
-    /// Those that were heard just now.
+    /// Those that were heard just now and stay.
     live: Able,
-    /// Those that were not.
+    /// The others.
     late: Able,
     /// What the plan says for each region.
     planned: HashMap<&'a str, &'a [Share]>,
@@ -101,7 +101,7 @@ impl<'s, 'a> Asked<'s, 'a> {
         Asked { scene, model, live, late, planned }
     }
 
-    /// The best few for the requests of a region: as planned, and then the nearest; whoever was not heard just now comes last.
+    /// The best few for the requests of a region: as planned, and then the nearest; whoever was not heard just now, or is about to stop, comes last.
     fn candidates(&self, region: usize) -> Vec<Candidate> {
         let scene = self.scene;
         let planned = self.planned.get(scene.regions[region].as_str()).copied().unwrap_or_default();

@@ -8,7 +8,7 @@ use crate::input::{Current, Settings, input};
 use crate::rollout::meant;
 use crate::testing::{add, books, heartbeat, intend, key, record};
 use crate::view::LOST_AFTER_MS;
-use headland_fleet::{Heartbeat, Intent, ModelReport};
+use headland_fleet::{Heartbeat, Intent, ModelReport, RoundTrip};
 
 /// A fleet to ask, at one moment.
 struct Fleet {
@@ -40,10 +40,14 @@ impl Fleet {
         self.view.hear(said, self.now_ms);
     }
 
-    fn scene<T>(&self, look: impl FnOnce(&Scene<'_>) -> T) -> T {
+    fn input(&self) -> Input {
         let current: Current =
             meant(&self.books).into_iter().map(|(name, version)| (name, BTreeSet::from([version]))).collect();
-        let input = input(&self.view, &self.books, &self.backoff, &current, &Settings::default(), self.now_ms);
+        input(&self.view, &self.books, &self.backoff, &current, &Settings::default(), self.now_ms)
+    }
+
+    fn scene<T>(&self, look: impl FnOnce(&Scene<'_>) -> T) -> T {
+        let input = self.input();
         let (plan, _) = headland_placement::solve(&input, None).unwrap();
         look(&Scene::new(&self.view, &self.books, &input, &plan, self.now_ms))
     }
@@ -158,4 +162,37 @@ fn members_that_have_the_files_are_named_the_nearest_first_and_controls_last() {
     let names: Vec<(String, bool)> = sources.into_iter().map(|it| (it.pop.to_string(), it.control)).collect();
     let expected = [("near", false), ("far", false), ("control", true)].map(|(pop, control)| (pop.to_owned(), control));
     assert_eq!(names, expected);
+}
+
+#[test]
+fn whoever_is_about_to_stop_is_asked_last_and_gives_up_what_it_holds_once_that_answers_elsewhere() {
+    let mut fleet = Fleet::new(&[("a", "eu"), ("b", "eu")], books(&[("m", "1")]));
+    fleet.says("a", "eu", &[("m", ready())]);
+    let report = |standing| vec![ModelReport { key: key("m"), standing }];
+    let leaving = Heartbeat { sequence: 9, leaving: true, models: report(ready()), ..heartbeat("a", "eu") };
+    fleet.view.hear(leaving, 0);
+    assert_eq!(fleet.holders().len(), 2, "it goes on until the other one answers");
+    assert_eq!(fleet.candidates("eu"), [("a".to_owned(), 1.0)]);
+    fleet.said = 9;
+    fleet.says("b", "eu", &[("m", ready())]);
+    assert_eq!(fleet.holders(), [("b".to_owned(), Keep::Loaded)]);
+    assert_eq!(fleet.candidates("eu"), [("b".to_owned(), 1.0), ("a".to_owned(), 0.0)]);
+}
+
+#[test]
+fn round_trips_that_were_measured_go_before_the_map() {
+    let mut fleet = Fleet::new(&[("far", "us"), ("near", "asia")], books(&[("m", "1")]));
+    fleet.says("far", "us", &[("m", ready())]);
+    fleet.says("near", "asia", &[("m", ready())]);
+    let trip = |pop: &str, ms| RoundTrip { pop: pop.parse().unwrap(), ms };
+    let round_trips = vec![trip("far", 80.0), trip("near", 9.0), trip("nobody", 1.0), trip("far", f64::NAN)];
+    fleet.view.hear(Heartbeat { round_trips, ..heartbeat("new", "eu") }, 0);
+    let names = |fleet: &Fleet| fleet.candidates("eu").into_iter().map(|(pop, _)| pop).collect::<Vec<_>>();
+    assert_eq!(names(&fleet), ["near", "far"]);
+    let input = fleet.input();
+    let measured = |from: &str, to: &str| {
+        let found = input.latency.measured.iter().find(|it| it.from.as_str() == from && it.to.as_str() == to);
+        found.map(|it| it.round_trip_ms)
+    };
+    assert_eq!([measured("eu", "asia"), measured("us", "eu"), measured("asia", "us")], [Some(9.0), Some(80.0), None]);
 }

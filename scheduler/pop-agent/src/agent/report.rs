@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use headland_batcher::Model;
 use headland_control_store::Key;
 use headland_fleet::{
-    AppReport, Cost, Document, HEARTBEAT_EVERY_MS, Heartbeat, Keep, ModelKey, ModelReport, ModelStanding,
+    AppReport, Cost, Document, HEARTBEAT_EVERY_MS, Heartbeat, Keep, ModelKey, ModelReport, ModelStanding, subject,
 };
 use headland_package::AppName;
 
@@ -20,10 +20,21 @@ impl Agent {
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            let heartbeat = self.heartbeat().await;
-            if let Err(error) = self.0.parts.bus.publish(&subject, heartbeat.encode().into()).await {
-                tracing::debug!("the fleet does not hear this PoP: {error}");
-            }
+            self.say(&subject).await;
+        }
+    }
+
+    /// Says at once how it is: once more before it ends, so that nobody waits for it.
+    pub async fn speak_now(&self) {
+        if let Ok(subject) = Key::new(subject::HEARTBEAT, [self.0.parts.pop.as_str()]) {
+            self.say(&subject).await;
+        }
+    }
+
+    async fn say(&self, subject: &Key) {
+        let heartbeat = self.heartbeat().await;
+        if let Err(error) = self.0.parts.bus.publish(subject, heartbeat.encode().into()).await {
+            tracing::debug!("the fleet does not hear this PoP: {error}");
         }
     }
 
@@ -65,7 +76,9 @@ impl Agent {
             apps: known.state.apps.iter().filter_map(app).collect(),
             demand,
             window_ms: u64::try_from(window.as_millis()).unwrap_or(u64::MAX),
+            round_trips: (parts.round_trips)(),
             corrupt_sources: known.accused.iter().cloned().collect(),
+            leaving: (parts.is_leaving)(),
             storage_only: false,
         }
     }
