@@ -4,21 +4,29 @@
 pub(crate) struct Bits {
     words_per_row: usize,
     words: Vec<u64>,
+    /// By row: whether anything was ever set.
+    touched: Vec<bool>,
 }
 
 impl Bits {
     pub fn new(rows: usize, columns: usize) -> Self {
         let words_per_row = columns.div_ceil(64);
-        Self { words_per_row, words: vec![0; rows * words_per_row] }
+        Self { words_per_row, words: vec![0; rows * words_per_row], touched: vec![false; rows] }
     }
 
     pub fn get(&self, row: usize, column: usize) -> bool {
         self.words[row * self.words_per_row + column / 64] >> (column % 64) & 1 == 1
     }
 
+    /// Whether a row may have something set; `false` is certain.
+    pub fn any(&self, row: usize) -> bool {
+        self.touched[row]
+    }
+
     pub fn set(&mut self, row: usize, column: usize, yes: bool) {
         let word = &mut self.words[row * self.words_per_row + column / 64];
         let bit = 1 << (column % 64);
+        self.touched[row] |= yes;
         if yes { *word |= bit } else { *word &= !bit }
     }
 

@@ -90,10 +90,13 @@ impl<'p> Draft<'p> {
 
     /// Whether a model may be put on a device now.
     pub fn may_hold(&self, model: usize, device: u32, run: Run) -> bool {
+        // What most often fails comes first.
+        if self.free_bytes[device as usize] < run.bytes || self.holds(model, device) {
+            return false;
+        }
         let present = self.present.get(model, device as usize);
-        let open = self.problem.admits(model, device, present);
         let affordable = present || (self.loads_left > 0 && self.load_bytes_left >= run.bytes);
-        open && affordable && self.free_bytes[device as usize] >= run.bytes && !self.holds(model, device)
+        affordable && self.problem.admits(model, device, present)
     }
 
     /// Whether the budget for loads is what keeps a model from being loaded anywhere new.

@@ -11,7 +11,7 @@ use crate::problem::{BLOCK, Problem};
 
 /// Shares of the way to the second best open group that the first rounds may go, so that places which share a group
 /// share its price.
-const STEPS: [f32; 3] = [0.4, 0.7, 1.0];
+const STEPS: [f32; 2] = [0.5, 1.0];
 
 /// The tables of the ascent, kept to be used again.
 #[derive(Default)]

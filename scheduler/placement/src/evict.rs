@@ -11,7 +11,8 @@ use crate::improve;
 use crate::prices::Prices;
 use crate::routing;
 
-/// What all trials may take together, in cells of tables: a trial weighs all groups for all points of a few models.
+/// What all trials may take together, in cells of tables: devices are weighed for all points of the model that lacks
+/// something, and groups for all points of those who make room. Fleets short of everything would take forever otherwise.
 const WORK_MAX: usize = 200_000_000;
 /// Devices whose residents are weighed, those that gain most first.
 const WEIGHED_MAX: usize = 256;
@@ -68,6 +69,8 @@ fn missing(draft: &Draft<'_>, model: usize) -> f64 {
 
 /// Gives a model one more replica in the place of others. Who was moved comes back.
 fn take_one(draft: &mut Draft<'_>, model: usize, prices: &Prices, left: &mut usize) -> Option<Vec<u32>> {
+    let points = draft.problem.models[model].demand.len();
+    *left = left.checked_sub((points + 1) * draft.problem.devices.len())?;
     for site in sites(draft, model).into_iter().take(TRIES) {
         let points: usize = site.victims.iter().map(|&victim| draft.problem.models[victim as usize].demand.len()).sum();
         *left = left.checked_sub((points + 1) * draft.problem.groups.len())?;

@@ -246,11 +246,11 @@ impl Facility {
     }
 
     fn assign_point(&mut self, problem: &Problem<'_>, instance: &Instance, point: usize) {
-        let row = instance.row(problem, point);
+        let network = instance.row(problem, point).network.as_flattened();
         let nobody = (instance.fallback, u32::MAX);
         let (mut best, mut next) = (nobody, nobody);
         for &at in &self.open {
-            let cost = row.cost(at as usize);
+            let cost = network[at as usize] + instance.add[at as usize];
             if cost < best.0 {
                 (next, best) = (best, (cost, at));
             } else if cost < next.0 {

@@ -117,11 +117,6 @@ pub(crate) struct Row<'a> {
 }
 
 impl Row<'_> {
-    /// The cost in one group.
-    pub fn cost(&self, at: usize) -> f32 {
-        self.network[at / BLOCK][at % BLOCK] + self.add[at / BLOCK][at % BLOCK]
-    }
-
     /// The blocks in which some cost may be below a limit.
     pub fn below(&self, limit: f32) -> impl Iterator<Item = usize> {
         let least = self.near.iter().zip(self.add_least).map(|(near, add)| near + add);
@@ -142,7 +137,7 @@ pub(crate) fn opening_cost(
     let devices = &problem.groups[group].devices;
     let fits = |&&device: &&u32| problem.devices[device as usize].memory_bytes >= run.bytes;
     let has = |&device: &u32| present.get(model, device as usize) && problem.admits(model, device, true);
-    let is_there = devices.iter().filter(fits).any(has);
+    let is_there = present.any(model) && devices.iter().filter(fits).any(has);
     let open = |&device: &u32| problem.admits(model, device, false);
     if !is_there && !devices.iter().filter(fits).any(open) {
         return None;

@@ -18,8 +18,12 @@ const SCALES: [f64; 2] = [1.0, 0.9];
 const GAIN_MIN: f64 = 1e-4;
 /// Models that pay less than this share of the objective for time are not looked at again.
 const PAID_MIN: f64 = 1e-6;
+/// Models that are asked what time is worth.
+const MODELS_MAX: usize = 8;
+/// Groups that such a model may be in; one that is in more has room.
+const SITES_MAX: usize = 24;
 /// Times that all groups of a model are looked through.
-const SWEEPS_MAX: usize = 200;
+const SWEEPS_MAX: usize = 100;
 /// What no price has to change a request's cost by any more.
 const CHANGE_MIN_MS: f64 = 0.1;
 
@@ -125,10 +129,17 @@ pub(crate) fn relieve(draft: &mut Draft<'_>, improver: &mut Improver) -> bool {
     better
 }
 
-/// Models with requests that nobody answers.
+/// The models that lose most by requests that nobody answers.
 fn unserved(draft: &Draft<'_>) -> Vec<usize> {
-    let lacks = |placed: &Placed| placed.flows.iter().any(|flow| flow.device == NOBODY);
-    (0..draft.models.len()).filter(|&model| lacks(&draft.models[model])).collect()
+    let lost = |placed: &Placed| {
+        let flows = placed.flows.iter().filter(|flow| flow.device == NOBODY);
+        flows.map(|flow| flow.cost * flow.requests_per_s).sum::<f64>()
+    };
+    let mut lacking: Vec<(f64, usize)> =
+        draft.models.iter().map(lost).zip(0..).filter(|(lost, _)| *lost > 0.0).collect();
+    lacking.sort_unstable_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+    lacking.truncate(MODELS_MAX);
+    lacking.into_iter().map(|(_, model)| model).collect()
 }
 
 /// What these models show time to be worth.
@@ -157,6 +168,9 @@ fn learn(draft: &Draft<'_>, model: usize, prices: &mut [f64]) {
     let table = &problem.models[model];
     let fallback = problem.fallback_cost(table);
     let mut sites = sites(draft, model);
+    if sites.len() > SITES_MAX {
+        return;
+    }
     // Prices creep from where they start, so they start near where they will end: at what it is worth to be served at all.
     sites.iter_mut().for_each(|site| site.price = fallback / site.busy_us);
     let mut wanted: Vec<(f64, f64)> = Vec::new();

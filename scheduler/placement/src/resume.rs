@@ -1,13 +1,14 @@
 //! What of the plan before still stands: its replicas and flows go into the draft, and what has changed since is named.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use crate::bits::Bits;
 use crate::certificate::{self, Certificate};
 use crate::draft::{Draft, Flow, RATE_EPSILON};
 use crate::ids::PopId;
 use crate::input::Loaded;
-use crate::plan::{ModelPlan, Plan};
+use crate::plan::{ModelPlan, Plan, Replica};
 use crate::prices::Prices;
 use crate::problem::{Model, Problem};
 
@@ -39,8 +40,27 @@ impl Changes {
     }
 }
 
+/// A plan before, by positions.
+pub(crate) struct Before<'a> {
+    plan: &'a Plan,
+    /// The models that the input has as well, with where they were to be; `None` stands for a device that is gone.
+    models: Vec<(usize, &'a ModelPlan, Vec<Option<u32>>)>,
+}
+
+impl<'a> Before<'a> {
+    /// Looks up what a plan names.
+    pub fn new(problem: &Problem<'_>, pops: &Pops<'_>, plan: &'a Plan) -> Self {
+        let device = |replica: &Replica| problem.device_at(*pops.get(&replica.pop)?, replica.device.0);
+        let model = |plan: &'a Arc<ModelPlan>| {
+            let at = problem.models.binary_search_by(|table| table.spec.key.cmp(&plan.model)).ok()?;
+            Some((at, &**plan, plan.replicas.iter().map(device).collect()))
+        };
+        Self { plan, models: plan.models.iter().filter_map(model).collect() }
+    }
+}
+
 /// What is loaded or was planned, `model x device`. What names a PoP, device or model that is gone is passed over.
-pub(crate) fn present(problem: &Problem<'_>, pops: &Pops<'_>, previous: Option<&Plan>) -> Bits {
+pub(crate) fn present(problem: &Problem<'_>, pops: &Pops<'_>, before: Option<&Before<'_>>) -> Bits {
     let mut present = Bits::new(problem.models.len(), problem.devices.len());
     for Loaded { model, pop, device } in &problem.input.current {
         let model = problem.models.binary_search_by(|table| table.spec.key.cmp(model)).ok();
@@ -49,39 +69,26 @@ pub(crate) fn present(problem: &Problem<'_>, pops: &Pops<'_>, previous: Option<&
             present.set(model, device as usize, true);
         }
     }
-    for (model, plan) in previous.into_iter().flat_map(|previous| planned(problem, previous)) {
-        for device in plan.replicas.iter().filter_map(|replica| device(problem, pops, replica)) {
-            present.set(model, device as usize, true);
-        }
+    for (model, _, devices) in before.into_iter().flat_map(|before| &before.models) {
+        devices.iter().flatten().for_each(|&device| present.set(*model, device as usize, true));
     }
     present
 }
 
-fn device(problem: &Problem<'_>, pops: &Pops<'_>, replica: &crate::plan::Replica) -> Option<u32> {
-    problem.device_at(*pops.get(&replica.pop)?, replica.device.0)
-}
-
-/// The models that both the problem and a plan have, with their positions in the problem.
-fn planned<'a>(problem: &'a Problem<'_>, plan: &'a Plan) -> impl Iterator<Item = (usize, &'a ModelPlan)> {
-    plan.models.iter().filter_map(|plan| {
-        let at = problem.models.binary_search_by(|table| table.spec.key.cmp(&plan.model)).ok()?;
-        Some((at, &**plan))
-    })
-}
-
 /// Puts into the draft what still stands of a plan.
-pub(crate) fn resume(draft: &mut Draft<'_>, pops: &Pops<'_>, previous: &Plan) -> Changes {
+pub(crate) fn resume(draft: &mut Draft<'_>, before: &Before<'_>) -> Changes {
+    let previous = before.plan;
     let problem = draft.problem;
     let none = Certificate::default();
     let certificate = previous.certificate.as_deref().unwrap_or(&none);
     let known = certificate.world == certificate::world(problem.input) && previous.certificate.is_some();
     let mut changes = Changes { bounds: vec![None; problem.models.len()], ..Changes::default() };
     let mut seen = vec![false; problem.models.len()];
-    for (at, plan) in planned(problem, previous) {
+    for &(at, plan, ref devices) in &before.models {
         let table = &problem.models[at];
         let proof = certificate.models.get(&plan.model);
         let same = known && proof.is_some_and(|proof| proof.spec == certificate::spec(table));
-        let whole = hold(draft, pops, at, plan);
+        let whole = hold(draft, at, devices);
         let drift = if same && whole { serve(draft, at, table, plan) } else { f64::INFINITY };
         seen[at] = true;
         let satisfied = plan.shortfall.is_none() && plan.cost.fallback == 0.0;
@@ -125,10 +132,9 @@ fn prices(problem: &Problem<'_>, certificate: &Certificate) -> Option<Prices> {
 }
 
 /// Holds again what a model had. Whether that was possible for all of it.
-fn hold(draft: &mut Draft<'_>, pops: &Pops<'_>, at: usize, plan: &ModelPlan) -> bool {
+fn hold(draft: &mut Draft<'_>, at: usize, devices: &[Option<u32>]) -> bool {
     let mut whole = true;
-    for replica in &plan.replicas {
-        let device = device(draft.problem, pops, replica);
+    for device in devices {
         whole &= device.is_some_and(|device| draft.hold(at, device));
     }
     whole && draft.models[at].devices.len() as u32 <= draft.problem.models[at].replicas_max

@@ -14,7 +14,7 @@ use crate::plan::{ModelPlan, Plan};
 use crate::prices::{self, Priced, Prices};
 use crate::problem::{Group, InputError, Problem};
 use crate::report::Report;
-use crate::resume::{self, Changes, Pops};
+use crate::resume::{self, Before, Changes, Pops};
 use crate::rng::Rng;
 use crate::routing;
 use crate::ruin::ruin;
@@ -35,9 +35,10 @@ const GAP_MAX: f64 = 0.015;
 pub fn solve(input: &Input, previous: Option<&Plan>) -> Result<(Plan, Report), InputError> {
     let problem = Problem::new(input)?;
     let pops: Pops<'_> = input.pops.iter().map(|pop| &pop.id).zip(0..).collect();
-    let mut draft = Draft::new(&problem, resume::present(&problem, &pops, previous));
-    let mut changes = match previous {
-        Some(previous) => resume::resume(&mut draft, &pops, previous),
+    let before = previous.map(|previous| Before::new(&problem, &pops, previous));
+    let mut draft = Draft::new(&problem, resume::present(&problem, &pops, before.as_ref()));
+    let mut changes = match &before {
+        Some(before) => resume::resume(&mut draft, before),
         None => Changes::all(&problem),
     };
     let mut search = Search { prices: Prices::none(problem.groups.len()), ..Search::default() };

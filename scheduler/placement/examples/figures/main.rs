@@ -123,7 +123,8 @@ fn sides() -> anyhow::Result<Vec<(String, f64, f64, f64)>> {
     let mut rows = Vec::new();
     for (name, report) in [("headland", &whole), ("greedy only", &greedy), ("LRU in each PoP", &cached)] {
         let cost = &report.cost;
-        let lost: f64 = report.unplaced.iter().map(|unplaced| unplaced.requests_per_s).sum();
+        // A sum of nothing is -0.
+        let lost = report.unplaced.iter().map(|unplaced| unplaced.requests_per_s).sum::<f64>() + 0.0;
         let total = cost.total() - cost.loading;
         let over = total / (whole.lower_bound - whole.cost.loading) - 1.0;
         let wait_ms = (cost.network + cost.compute) / (demand - lost);

@@ -1,7 +1,7 @@
 //! Those who were turned away take the place of those who lose less by leaving.
 
 use super::FULL_US;
-use crate::draft::{Draft, Flow, NOBODY, RATE_EPSILON};
+use crate::draft::{Draft, Flow, RATE_EPSILON};
 
 /// Rounds over all who were turned away. Each one who moves may let others move.
 const ROUNDS: usize = 3;
@@ -22,6 +22,29 @@ struct Wish {
     device: u32,
 }
 
+/// By device: whose requests it serves, as models and points; looked up when a device is first asked for.
+struct Residents(Vec<Option<Vec<(u32, u32)>>>);
+
+impl Residents {
+    fn of(&mut self, draft: &Draft<'_>, device: u32) -> &[(u32, u32)] {
+        self.0[device as usize].get_or_insert_with(|| {
+            let here = |model: &u32| draft.holds(*model as usize, device);
+            let points = |model: u32| {
+                let flows = draft.models[model as usize].flows.iter().filter(|flow| flow.device == device);
+                flows.map(move |flow| (model, flow.point))
+            };
+            (0..draft.models.len() as u32).filter(here).flat_map(points).collect()
+        })
+    }
+
+    /// Notes a flow that has come. Where nobody has looked yet, it will be found.
+    fn push(&mut self, device: u32, model: u32, point: u32) {
+        if let Some(known) = &mut self.0[device as usize] {
+            known.push((model, point));
+        }
+    }
+}
+
 /// Lets flows of these models and points take the place of any others, as long as that gains.
 pub(super) fn exchange(draft: &mut Draft<'_>, mut refused: Vec<(u32, u32)>) {
     let mut looks = 0;
@@ -30,7 +53,7 @@ pub(super) fn exchange(draft: &mut Draft<'_>, mut refused: Vec<(u32, u32)>) {
         if wishes.is_empty() {
             return;
         }
-        let mut residents = residents(draft);
+        let mut residents = Residents(vec![None; draft.problem.devices.len()]);
         let before = refused.len();
         for wish in &wishes {
             if looks > LOOKS_MAX {
@@ -65,24 +88,8 @@ fn wishes(draft: &Draft<'_>, refused: &[(u32, u32)]) -> Vec<Wish> {
     wishes
 }
 
-/// By device: whose requests it serves, as models and points.
-fn residents(draft: &Draft<'_>) -> Vec<Vec<(u32, u32)>> {
-    let mut residents = vec![Vec::new(); draft.problem.devices.len()];
-    for (model, placed) in (0..).zip(&draft.models) {
-        for flow in placed.flows.iter().filter(|flow| flow.device != NOBODY) {
-            residents[flow.device as usize].push((model, flow.point));
-        }
-    }
-    residents
-}
-
 /// Moves as much of a flow as gains by it. Who had to make room is among the refused then. How many devices were looked at.
-fn grant(
-    draft: &mut Draft<'_>,
-    wish: &Wish,
-    residents: &mut [Vec<(u32, u32)>],
-    refused: &mut Vec<(u32, u32)>,
-) -> usize {
+fn grant(draft: &mut Draft<'_>, wish: &Wish, residents: &mut Residents, refused: &mut Vec<(u32, u32)>) -> usize {
     let model = wish.model as usize;
     let mut looks = 0;
     let Some(at) = draft.flow_at(model, wish.point, wish.device) else { return looks };
@@ -100,7 +107,7 @@ fn grant(
             continue;
         }
         let moved = draft.redirect(model, flow, (device, cost), busy_us);
-        residents[device as usize].push((wish.model, wish.point));
+        residents.push(device, wish.model, wish.point);
         flow.requests_per_s -= moved;
         if flow.requests_per_s <= RATE_EPSILON {
             break;
@@ -116,12 +123,12 @@ fn make_room(
     device: u32,
     wanted_us: f64,
     worth: f64,
-    residents: &mut [Vec<(u32, u32)>],
+    residents: &mut Residents,
     refused: &mut Vec<(u32, u32)>,
 ) -> usize {
     let mut looks = 0;
     let mut leaving: Vec<(f64, u32, u32, u32)> = Vec::new();
-    for &(model, point) in &residents[device as usize] {
+    for &(model, point) in residents.of(draft, device) {
         let Some(at) = draft.flow_at(model as usize, point, device) else { continue };
         let flow = draft.models[model as usize].flows[at];
         let Some(busy_us) = draft.busy_us(model as usize, device) else { continue };
@@ -152,7 +159,7 @@ fn make_room(
         }
         let requests_per_s = flow.requests_per_s.min(lacking_us / here_us);
         draft.redirect(model, Flow { requests_per_s, ..flow }, (other, cost), there_us);
-        residents[other as usize].push((model as u32, point));
+        residents.push(other, model as u32, point);
         refused.push((model as u32, point));
     }
     looks

@@ -10,14 +10,17 @@ use crate::prices::Priced;
 use crate::problem::{Model, Problem};
 use crate::report::{Missing, Moves, Report, Unplaced, Utilisation};
 
+/// What sums of a bound and of a plan may differ by, as a share.
+const ROUNDING: f64 = 1e-6;
+
 /// The report on a plan that was made of this draft.
 pub(super) fn report(draft: &Draft<'_>, plan: &Plan, priced: &Priced) -> Report {
     let moves = moves(draft);
     let cost = Cost { loading: draft.problem.loading_cost(moves.load_bytes), ..plan.cost() };
     let total = cost.total();
-    // Rounding must not let a bound lie above a plan that is best.
+    // Rounding must not let a bound lie above a plan that is best. More than rounding would be a mistake, and stays visible.
     let proven = priced.bounds.iter().sum::<f64>() - priced.prices.rent(draft.problem);
-    let lower_bound = proven.clamp(0.0, total.max(0.0));
+    let lower_bound = if proven <= total * (1.0 + ROUNDING) { proven.clamp(0.0, total) } else { proven };
     Report {
         cost,
         lower_bound,
