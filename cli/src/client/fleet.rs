@@ -119,9 +119,9 @@ pub fn rollout(command: RolloutCommand) -> Result<()> {
                         text(rollout, "name"),
                         text(rollout, "from"),
                         text(rollout, "to"),
-                        text(rollout, "state"),
+                        text(&rollout["state"], "state"),
                         wave.to_string(),
-                        text(rollout, "reason"),
+                        text(&rollout["state"], "reason"),
                     ]
                 });
                 table(["MODEL", "FROM", "TO", "STATE", "WAVE", "WHY"], rows)
@@ -136,5 +136,7 @@ pub fn rollout(command: RolloutCommand) -> Result<()> {
 fn change(model: &ModelName, state: &str, target: &Target) -> Result<()> {
     let path = format!("/admin/v1/rollouts/{model}/state");
     let answer = Gateway::open(target)?.send(Method::PUT, &path, Some(&json!({"state": state})))?;
-    print(target.json, &answer, |answer| format!("the rollout of `{model}` is {} now\n", text(answer, "state")))
+    print(target.json, &answer, |answer| {
+        format!("the rollout of `{model}` is {} now\n", text(&answer["state"], "state"))
+    })
 }

@@ -32,6 +32,8 @@ struct Entries {
     routed: BTreeMap<ModelName, BTreeMap<ModelVersion, Routed>>,
     /// The fleet's aliases, which go before this gateway's own.
     routed_aliases: BTreeMap<ModelName, Aliases>,
+    /// What [`STABLE`] stood for before, where the fleet has moved it to a version that cannot be asked yet.
+    before: BTreeMap<ModelName, ModelVersion>,
 }
 
 impl Entries {
@@ -58,7 +60,7 @@ impl Entries {
         let name = &asked.name;
         match &asked.selector {
             ModelSelector::Latest => match self.alias(name, STABLE) {
-                Some(stable) => self.version(name, stable),
+                Some(stable) => self.version(name, stable).or_else(|| self.version(name, self.before.get(name)?)),
                 None => self.versions(name).into_values().next_back(),
             },
             ModelSelector::Version(version) => {
@@ -125,7 +127,8 @@ impl ModelTable {
         };
     }
 
-    /// Says which models run elsewhere, and what the fleet's aliases stand for, all at once.
+    /// Says which models run elsewhere, and what the fleet's aliases stand for, all at once. A bare name goes on meaning what it
+    /// meant until the version that it is to mean can be asked.
     pub fn set_routed(&self, routed: impl IntoIterator<Item = Routed>, aliases: BTreeMap<ModelName, Aliases>) {
         let mut models = BTreeMap::<_, BTreeMap<_, _>>::new();
         for routed in routed {
@@ -133,7 +136,19 @@ impl ModelTable {
             models.entry(info.name).or_default().insert(info.version, routed);
         }
         let mut entries = self.write();
+        let moved = |(name, given): (&ModelName, &Aliases)| {
+            let stood_for = entries.routed_aliases.get(name)?.get(STABLE)?;
+            // Moved twice before it could be asked: the one that last could goes on.
+            let before = entries.before.get(name).unwrap_or(stood_for);
+            (given.get(STABLE)? != before).then(|| (name.clone(), before.clone()))
+        };
+        let before: BTreeMap<ModelName, ModelVersion> = aliases.iter().filter_map(moved).collect();
         (entries.routed, entries.routed_aliases) = (models, aliases);
+        let unasked = |(name, _): &(ModelName, ModelVersion)| {
+            let stable = entries.alias(name, STABLE);
+            stable.is_some_and(|stable| entries.version(name, stable).is_none())
+        };
+        entries.before = before.into_iter().filter(unasked).collect();
         for model in entries.models.values().flat_map(BTreeMap::values) {
             entries.pair(model.get());
         }

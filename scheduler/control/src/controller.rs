@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use headland_control_store::{Event, Key};
-use headland_fleet::{Desired, DocumentError, Heartbeat, ModelKey, Source};
+use headland_fleet::{Desired, DocumentError, Heartbeat, ModelKey, ModelStanding, Source};
 use headland_package::{ModelName, PopId};
 use headland_placement::{Input, Plan, Report};
 
@@ -76,6 +76,13 @@ impl Controller {
         for demand in &heartbeat.demand {
             if let Some(evidence) = self.evidence.get_mut(&demand.key.name) {
                 evidence.note(demand);
+            }
+        }
+        for model in &heartbeat.models {
+            if let (ModelStanding::Ready { cost: Some(cost), .. }, Some(evidence)) =
+                (&model.standing, self.evidence.get_mut(&model.key.name))
+            {
+                evidence.ran(&model.key.version, cost.latency_us);
             }
         }
         match self.view.hear(heartbeat, now_ms) {

@@ -26,7 +26,9 @@ pub const FAILURES_PERCENT_MAX: f64 = 2.0;
 /// How much slower than the old version the new one may be, in percent.
 pub const SLOWER_PERCENT_MAX: f64 = 50.0;
 /// A difference in latency below so many microseconds is no reason to take a version back.
-pub const SLOWER_US_MIN: f64 = 2_000.0;
+pub const SLOWER_US_MIN: f64 = 5_000.0;
+/// Heartbeats with a measured latency that it takes to judge by it: one of a machine that was busy for a moment tells little.
+pub const LATENCIES_MIN: u32 = 5;
 
 /// How a version takes the place of another.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -75,7 +77,9 @@ pub struct Evidence {
 struct Seen {
     requests: u64,
     failures: u64,
-    latency_us: f64,
+    /// Latencies at the PoPs that ran it, and how many were told.
+    latency_sum_us: f64,
+    latencies: u32,
 }
 
 impl Evidence {
@@ -87,13 +91,15 @@ impl Evidence {
     /// Takes in what a PoP's callers saw of a version.
     pub fn note(&mut self, demand: &Demand) {
         let seen = self.seen.entry(demand.key.version.clone()).or_default();
-        let requests = seen.requests.saturating_add(demand.requests);
-        let sum_us = seen.latency_us * seen.requests as f64 + demand.latency_us * demand.requests as f64;
-        *seen = Seen {
-            requests,
-            failures: seen.failures.saturating_add(demand.failures),
-            latency_us: if requests > 0 { sum_us / requests as f64 } else { 0.0 },
-        };
+        seen.requests = seen.requests.saturating_add(demand.requests);
+        seen.failures = seen.failures.saturating_add(demand.failures);
+    }
+
+    /// Takes in how long a version took where it ran. What its callers waited for it says less: the few replicas of a new version
+    /// are further away.
+    pub fn ran(&mut self, version: &ModelVersion, latency_us: f64) {
+        let seen = self.seen.entry(version.clone()).or_default();
+        (seen.latency_sum_us, seen.latencies) = (seen.latency_sum_us + latency_us, seen.latencies.saturating_add(1));
     }
 
     fn of(&self, version: &ModelVersion) -> Seen {
@@ -102,6 +108,11 @@ impl Evidence {
 }
 
 impl Seen {
+    /// On average, where enough was told.
+    fn latency_us(self) -> Option<f64> {
+        (self.latencies >= LATENCIES_MIN).then(|| self.latency_sum_us / f64::from(self.latencies))
+    }
+
     fn failures_percent(self) -> f64 {
         if self.requests == 0 { 0.0 } else { self.failures as f64 * 100.0 / self.requests as f64 }
     }
@@ -199,9 +210,9 @@ fn harm(old: Seen, new: Seen) -> Option<String> {
             new.requests, old.requests
         ));
     }
-    let slower = new.latency_us > old.latency_us * (1.0 + SLOWER_PERCENT_MAX / 100.0);
-    if old.requests >= REQUESTS_MIN && slower && new.latency_us - old.latency_us >= SLOWER_US_MIN {
-        let (is, was) = (new.latency_us / 1_000.0, old.latency_us / 1_000.0);
+    let (was_us, is_us) = (old.latency_us()?, new.latency_us()?);
+    if is_us > was_us * (1.0 + SLOWER_PERCENT_MAX / 100.0) && is_us - was_us >= SLOWER_US_MIN {
+        let (is, was) = (is_us / 1_000.0, was_us / 1_000.0);
         return Some(format!("requests took {is:.1} ms on average, and {was:.1} ms before"));
     }
     None

@@ -167,16 +167,21 @@ fn apart_ms(regions: &[&RegionName], input: &Input) -> Vec<f64> {
     apart_ms
 }
 
-/// Who has a model's files, or an app's, as far as they say so: control planes have everything.
+/// Who has a model's files, or those of apps, as far as they say so: control planes have everything, unless they lost it.
 pub fn sources(view: &FleetView, model: Option<&ModelKey>, now_ms: u64) -> Vec<Source> {
     let has = |there: &PopView| {
         let models = &there.heartbeat.models;
         let standing = models.iter().find(|report| Some(&report.key) == model).map(|report| &report.standing);
-        there.heartbeat.storage_only || matches!(standing, Some(ModelStanding::Ready { .. } | ModelStanding::Stored))
+        let has_model = matches!(standing, Some(ModelStanding::Ready { .. } | ModelStanding::Stored));
+        there.heartbeat.storage_only || has_model || (model.is_none() && serves_apps(there))
     };
     let live = |there: &PopView| there.liveness(now_ms) == Liveness::Live;
     let found = view.pops().filter(|(_, there)| live(there) && has(there));
     found.map(|(pop, there)| source(pop, there)).collect()
+}
+
+fn serves_apps(there: &PopView) -> bool {
+    there.heartbeat.apps.iter().any(|app| app.failed.is_none())
 }
 
 fn source(pop: &PopId, there: &PopView) -> Source {

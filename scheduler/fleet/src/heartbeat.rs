@@ -126,7 +126,7 @@ pub struct Cost {
     pub request_us: f64,
     /// From arrival to answer at the PoP itself, in microseconds, on average.
     pub latency_us: f64,
-    /// Requests of the window that failed by the model's own fault.
+    /// Requests of the window that failed, by bad input or by our own fault.
     pub failures: u64,
 }
 
@@ -150,7 +150,7 @@ pub struct Demand {
     pub key: ModelKey,
     /// Requests.
     pub requests: u64,
-    /// Of them, those that were answered with a failure of ours.
+    /// Of them, those that failed, by bad input or by our own fault.
     pub failures: u64,
     /// Of them, those that were turned away because there was too much to do.
     pub shed: u64,

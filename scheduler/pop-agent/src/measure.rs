@@ -9,7 +9,7 @@ use headland_fleet::{Cost, Demand, ModelKey};
 pub struct Counters {
     /// Requests that were answered.
     pub answered: u64,
-    /// Requests that failed by our own fault.
+    /// Requests that failed, by bad input or by our own fault.
     pub failed: u64,
     /// Requests that were turned away because there was too much to do.
     pub shed: u64,

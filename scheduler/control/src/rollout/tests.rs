@@ -16,7 +16,8 @@ fn seen(of: &[(&str, u64, u64, f64)], since_ms: u64) -> Evidence {
     let mut evidence = Evidence::since(since_ms);
     for (of, requests, failures, latency_us) in of {
         let key = ModelKey { version: version(of), ..key("m") };
-        evidence.note(&Demand { key, failures: *failures, latency_us: *latency_us, ..asked("m", *requests) });
+        (0..LATENCIES_MIN).for_each(|_| evidence.ran(&key.version, *latency_us));
+        evidence.note(&Demand { key, failures: *failures, ..asked("m", *requests) });
     }
     evidence
 }
@@ -69,7 +70,7 @@ fn failures_and_slowness_take_a_version_back_at_once_and_everywhere() {
     }
     for fine in [
         seen(&[("1", 1_000, 10, 1_000.0), ("2", 49, 49, 9e9)], 0),
-        seen(&[("1", 50, 0, 100.0), ("2", 50, 0, 900.0)], 0),
+        seen(&[("1", 50, 0, 100.0), ("2", 50, 0, 4_900.0)], 0),
     ] {
         assert_eq!(running(0).step(&fine, 1), None, "too few, or too small a difference: {fine:?}");
     }

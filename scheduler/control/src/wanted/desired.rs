@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use headland_fleet::{Desired, DesiredApp, DesiredModel, Source};
+use headland_fleet::{AppRecord, Desired, DesiredApp, DesiredModel, Source};
 use headland_package::{ModelName, ModelVersion, PopId};
 
 use super::{ModelHere, PopHere, Scene, Term, source};
@@ -33,7 +33,7 @@ impl Scene<'_> {
                     // Whoever has the files needs nobody to have them from.
                     sources: match model.standing_of(at).is_some_and(|it| it.has_files()) {
                         true => Vec::new(),
-                        false => self.sources(at, Some(model), &controls),
+                        false => self.sources(at, model, &controls),
                     },
                 }
             };
@@ -42,7 +42,7 @@ impl Scene<'_> {
                 name: app.name.clone(),
                 version: app.version.clone(),
                 manifest: app.manifest,
-                sources: self.sources(at, None, &controls),
+                sources: self.app_sources(at, app, &controls),
             });
             let apps = apps.collect();
             // What it holds it serves without a control plane, and without routes: the names are told with it.
@@ -99,15 +99,30 @@ impl Scene<'_> {
         controls.map(|(pop, there)| source(pop, there)).collect()
     }
 
-    /// Who has a model's files, or an app's, the nearest first. Control planes come last, for they are few.
-    pub(super) fn sources(&self, pop: usize, model: Option<&ModelHere<'_>>, controls: &[Source]) -> Vec<Source> {
+    /// Who has a model's files.
+    pub(super) fn sources(&self, pop: usize, model: &ModelHere<'_>, controls: &[Source]) -> Vec<Source> {
+        self.nearest(pop, model.standings.iter().filter(|it| it.has_files()).map(|it| it.pop), controls)
+    }
+
+    /// Who has an app's files: control planes, and where none is heard, whoever serves it.
+    fn app_sources(&self, pop: usize, app: &AppRecord, controls: &[Source]) -> Vec<Source> {
+        let serves = |here: &PopHere<'_>| {
+            let mut apps = here.there.heartbeat.apps.iter();
+            apps.any(|it| it.failed.is_none() && it.name == app.name && it.version == app.version)
+        };
+        let holders = (0..self.pops.len()).filter(|&at| controls.is_empty() && serves(&self.pops[at]));
+        self.nearest(pop, holders, controls)
+    }
+
+    /// The nearest of those that have files. Control planes come last, for they are few.
+    fn nearest(&self, pop: usize, holders: impl Iterator<Item = usize>, controls: &[Source]) -> Vec<Source> {
         let own = self.pops[pop].region;
         let mut nearest: Vec<(f64, usize)> = Vec::new();
-        for it in model.map_or(&[][..], |model| &model.standings) {
-            if !it.has_files() || it.pop == pop || !self.pops[it.pop].is_live {
+        for holder in holders {
+            if holder == pop || !self.pops[holder].is_live {
                 continue;
             }
-            let found = (self.distance_ms(own, self.pops[it.pop].region), it.pop);
+            let found = (self.distance_ms(own, self.pops[holder].region), holder);
             // Of thousands that have a popular model, only a few nearest are kept while looking.
             let at = nearest.partition_point(|known| known.0.total_cmp(&found.0).then(known.1.cmp(&found.1)).is_lt());
             if at < SOURCES_MAX {
@@ -171,6 +186,6 @@ impl Scene<'_> {
     pub(super) fn sources_of(&self, pop: &str, key: &headland_fleet::ModelKey) -> Vec<Source> {
         let at = self.pops.iter().position(|here| here.id.as_str() == pop).unwrap();
         let model = self.models.iter().find(|model| model.record.key == *key);
-        self.sources(at, model, &self.controls())
+        self.sources(at, model.unwrap(), &self.controls())
     }
 }

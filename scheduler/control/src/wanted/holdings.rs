@@ -4,8 +4,11 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
 use headland_fleet::{DeviceReport, Intent, Keep, ModelStanding};
+use headland_package::Accelerator;
+use headland_placement::DeviceKind;
 
 use super::{Holdings, ModelHere, PopHere, Scene};
+use crate::measured;
 
 /// By PoP and model, each by position.
 pub(super) type Held = Vec<BTreeMap<usize, Keep>>;
@@ -65,7 +68,16 @@ impl Scene<'_> {
     fn waits_at(&self, model: &ModelHere<'_>) -> Option<usize> {
         let regions = &model.record.needs.regions;
         let intent = |pop: usize| self.books.intent(self.pops[pop].id);
-        let has = model.standings.iter().find(|it| it.has_files() && self.pops[it.pop].is_live);
+        // Whoever is asked loads it on what it has: where that is not what the model needs, it must not lie.
+        let needs_gpu = model.record.needs.accelerator == Accelerator::Required;
+        let suits = |pop: &PopHere<'_>| {
+            let suits = |device: &DeviceReport| {
+                device.memory_bytes >= model.bytes && (!needs_gpu || measured::kind(device) == DeviceKind::Gpu)
+            };
+            pop.there.heartbeat.devices.iter().any(suits)
+        };
+        let has =
+            model.standings.iter().find(|it| it.has_files() && self.pops[it.pop].is_live && suits(&self.pops[it.pop]));
         if let Some(has) = has.filter(|it| intent(it.pop) != Intent::Draining) {
             return Some(has.pop);
         }
@@ -75,7 +87,7 @@ impl Scene<'_> {
             pop.is_live
                 && !failed.contains(&at)
                 && (regions.is_empty() || regions.contains(&pop.there.heartbeat.place.region))
-                && pop.there.heartbeat.devices.iter().any(|device| device.memory_bytes >= model.bytes)
+                && suits(pop)
                 && intent(at) == Intent::Active
         };
         let room = |pop: &PopHere<'_>| {

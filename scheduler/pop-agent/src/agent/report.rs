@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use headland_batcher::Model;
+use headland_batcher::{Failure, Model};
 use headland_control_store::Key;
 use headland_fleet::{
     AppReport, Cost, Document, HEARTBEAT_EVERY_MS, Heartbeat, Keep, ModelKey, ModelReport, ModelStanding, subject,
@@ -110,8 +110,9 @@ fn counters(models: &[Arc<Model>]) -> BTreeMap<ModelKey, Counters> {
     let of = |model: &Arc<Model>| {
         let (info, stats) = (model.info(), model.stats());
         let key = ModelKey { name: info.name.clone(), version: info.version.clone() };
-        let failed = stats.failure(headland_batcher::Failure::Backend);
-        let shed = stats.failure(headland_batcher::Failure::Rejected);
+        // A version that takes no more what the one before took fails too: what is bad input is told by comparing the two.
+        let failed = [Failure::Backend, Failure::Other].map(|category| stats.failure(category)).iter().sum();
+        let shed = stats.failure(Failure::Rejected);
         let counters = Counters {
             answered: stats.success(),
             failed,

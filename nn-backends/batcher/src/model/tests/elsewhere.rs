@@ -108,6 +108,28 @@ fn the_fleets_aliases_go_before_the_gateways_own() {
     assert_eq!(found(&table, "fake"), Some(("1".to_owned(), true)));
 }
 
+#[test]
+fn a_bare_name_means_what_it_meant_until_the_version_it_moved_to_can_be_asked() {
+    let table = table(&[], &[]);
+    let set = |there: &[&str], stable: &str| {
+        let aliases: Aliases = [("stable".to_owned(), stable.parse().unwrap())].into();
+        let there = there.iter().map(|version| routed(version, Ok(0.0)).0);
+        table.set_routed(there, [("fake".parse().unwrap(), aliases)].into());
+    };
+    let meant = || found(&table, "fake").map(|(version, _)| version);
+    set(&["1"], "2");
+    assert_eq!(meant(), None, "it never meant anything else");
+    set(&["1"], "1");
+    set(&["1"], "2");
+    assert_eq!(meant().as_deref(), Some("1"));
+    set(&["1"], "3");
+    assert_eq!(meant().as_deref(), Some("1"), "moved again, and still not there");
+    set(&["1", "3"], "3");
+    assert_eq!(meant().as_deref(), Some("3"));
+    set(&["1"], "3");
+    assert_eq!(meant(), None, "it was there and is gone: nothing else is meant");
+}
+
 #[tokio::test]
 async fn what_was_passed_on_to_here_finds_only_what_is_here() {
     let table = table(&["1"], &["2"]);
