@@ -105,3 +105,14 @@ def test_nats_servers_may_go_one_by_one_and_all_at_once(tmp_path):
         assert askers.failed == [], askers.failed[:3]
         for pop in pops:
             support.eventually(f"{pop.name} answers for what was new", lambda: answers(pop, "third"), 60)
+
+
+def test_a_model_that_needs_a_gpu_waits_for_one_and_is_never_loaded_on_a_processor(fleet):
+    first, second = fleet.start_pop("fra1", "eu"), fleet.start_pop("fra2", "eu")
+    fleet.push_model(support.DIGITS, "digits", manifest='[placement]\naccelerator = "required"\n')
+    missing = lambda: "not placed: digits:1" in fleet.client().run("placement", "show").stdout
+    support.eventually("the plan says so", missing, 30)
+    for pop in [first, second] * 10:
+        assert pop.post("/v2/models/digits/infer", json_body={"inputs": []}).status == 404
+    [model] = fleet.client().json("placement", "show")["models"]
+    assert model["replicas"] == [], model

@@ -62,8 +62,8 @@ def fleet(tmp_path_factory):
         yield fleet
 
 
-def push(fleet, folder, name, version, **graph):
-    fleet.push_model(graphs.write(folder / f"{name}-{version}", graphs.gather(8, **graph)), name, version, EVERYWHERE)
+def push(fleet, folder, name, version, rows=8, manifest=EVERYWHERE, **graph):
+    fleet.push_model(graphs.write(folder / f"{name}-{version}", graphs.gather(rows, **graph)), name, version, manifest)
 
 
 def begin(fleet, folder, name):
@@ -106,6 +106,27 @@ def test_a_version_whose_requests_fail_is_taken_back_by_itself_with_the_reason(f
     _, wave, reason = state(fleet, "broken")
     assert wave == 0 and reason.startswith("100.0 % of ") and "requests failed, and 0.0 % of " in reason, reason
     fleet.controls["control-a"].wait_for_log("the rollout was taken back: 100.0 % of", level="ERROR")
+
+
+def test_a_version_that_refuses_what_the_one_before_took_is_taken_back(fleet, tmp_path):
+    begin(fleet, tmp_path, "narrow")
+    with Callers(fleet, "narrow") as callers:
+        push(fleet, tmp_path, "narrow", "2", rows=4)
+        support.eventually("it is taken back", lambda: state(fleet, "narrow")[0] == "back", 30)
+        callers.until("the old version answers everywhere again", v1=5)
+    said = fleet.client().run("rollout", "status").stdout
+    assert " back " in said and " requests failed" in said and "{" not in said, said
+
+
+def test_no_request_fails_while_a_good_version_with_one_replica_goes_out(fleet, tmp_path):
+    push(fleet, tmp_path, "alone", "1", manifest="")
+    fleet.until_placed("alone:1")
+    for pop in fleet.pops.values():
+        support.eventually(f"{pop.name} answers", lambda pop=pop: ask(pop, "alone").status == 200, 30)
+    with Callers(fleet, "alone") as callers:
+        push(fleet, tmp_path, "alone", "2", manifest="")
+        callers.until("the first wave is one PoP", v1=4, v2=1)
+    assert callers.failed == []
 
 
 IMPOSSIBLE = {

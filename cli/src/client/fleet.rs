@@ -137,6 +137,8 @@ fn change(model: &ModelName, state: &str, target: &Target) -> Result<()> {
     let path = format!("/admin/v1/rollouts/{model}/state");
     let answer = Gateway::open(target)?.send(Method::PUT, &path, Some(&json!({"state": state})))?;
     print(target.json, &answer, |answer| {
-        format!("the rollout of `{model}` is {} now\n", text(&answer["state"], "state"))
+        let state = text(&answer["state"], "state");
+        let said = if state == "back" { "taken back" } else { &state };
+        format!("the rollout of `{model}` is {said} now\n")
     })
 }
