@@ -1,4 +1,8 @@
-//! [`LayerNorm`].
+//! [`LayerNorm`], and [`RmsNorm`], which decoders have.
+
+mod rms;
+
+pub use rms::RmsNorm;
 
 use crate::level::Level;
 use crate::simd::{Simd, Work};

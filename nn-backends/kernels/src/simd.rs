@@ -26,6 +26,8 @@ pub(crate) trait Work {
 pub(crate) trait Simd: Copy {
     /// Elements of a vector, 16 at most.
     const LANES: usize;
+    /// Rows of the largest tile of a product with weights in blocks.
+    const BLOCK_ROWS: usize;
     /// Rows of the largest tile of a matrix product whose sums fit into registers, [`TILE_ROWS_MAX`] at most.
     const TILE_ROWS: usize;
     /// Values of an activation or weight in 8 bits that one [`Self::dot`] takes together, as a unit of 32 bits.
@@ -92,6 +94,34 @@ pub(crate) trait Simd: Copy {
     /// # Safety
     /// `LANES / GROUP` elements can be written to `to`.
     unsafe fn store_units_at(self, x: Self::I, zero: Self::I, to: *mut i32);
+
+    /// Each bit that both have.
+    fn and_int(self, a: Self::I, b: Self::I) -> Self::I;
+    /// Each bit that either has.
+    fn or_int(self, a: Self::I, b: Self::I) -> Self::I;
+    /// Lanes shifted by so many bits to the right, zeros coming in.
+    fn shift_right<const BITS: u32>(self, x: Self::I) -> Self::I;
+    /// Lanes shifted by so many bits to the left.
+    fn shift_left<const BITS: u32>(self, x: Self::I) -> Self::I;
+    /// `sum` plus, in each lane, the products of its four unsigned bytes in `weights`, of so many bits at most, with the four
+    /// signed ones in `activations`, none of which is -128. Exact.
+    fn dot_bytes<const BITS: u32>(self, sum: Self::I, weights: Self::I, activations: Self::I) -> Self::I;
+    /// Loads unsigned bytes as floats.
+    /// # Safety
+    /// `LANES` bytes can be read from `from`.
+    unsafe fn load_unsigned_at(self, from: *const u8) -> Self::F;
+    /// Loads signed bytes as floats.
+    /// # Safety
+    /// `LANES` bytes can be read from `from`.
+    unsafe fn load_signed_at(self, from: *const u8) -> Self::F;
+    /// Loads half-precision floats, wherever they lie.
+    /// # Safety
+    /// `LANES` elements can be read from `from`.
+    unsafe fn load_half_at(self, from: *const u16) -> Self::F;
+    /// Loads floats of which the upper halves are there (bfloat16), wherever they lie.
+    /// # Safety
+    /// `LANES` elements can be read from `from`.
+    unsafe fn load_upper_at(self, from: *const u16) -> Self::F;
 
     /// Has the cache line at `from`, wherever that is, on its way.
     fn prefetch<N>(self, from: *const N);

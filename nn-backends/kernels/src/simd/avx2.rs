@@ -11,11 +11,13 @@ pub(crate) struct Avx2(());
 impl Avx2 {
     /// The token, if the machine has the instructions.
     pub fn detect() -> Option<Self> {
-        (is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma")).then_some(Avx2(()))
+        let there =
+            is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") && is_x86_feature_detected!("f16c");
+        there.then_some(Avx2(()))
     }
 }
 
-#[target_feature(enable = "avx2,fma")]
+#[target_feature(enable = "avx2,fma,f16c")]
 #[inline(never)]
 fn with_avx2<W: Work>(simd: Avx2, work: W) -> W::Output {
     work.run(simd)
@@ -39,6 +41,7 @@ impl Avx2 {
 
 impl Simd for Avx2 {
     const LANES: usize = 8;
+    const BLOCK_ROWS: usize = 4;
     const TILE_ROWS: usize = 6;
     // Products of bytes two by two saturate 16 bits, so units are pairs of 16 bits, which do not.
     const GROUP: usize = 2;
@@ -171,6 +174,62 @@ impl Simd for Avx2 {
         let x = self.sub_int(x, zero);
         let pairs = call!(_mm_packs_epi32(_mm256_castsi256_si128(x), _mm256_extracti128_si256::<1>(x)));
         call!(_mm_storeu_si128(to.cast(), pairs))
+    }
+
+    #[inline(always)]
+    fn and_int(self, a: __m256i, b: __m256i) -> __m256i {
+        call!(_mm256_and_si256(a, b))
+    }
+
+    #[inline(always)]
+    fn or_int(self, a: __m256i, b: __m256i) -> __m256i {
+        call!(_mm256_or_si256(a, b))
+    }
+
+    #[inline(always)]
+    fn shift_right<const BITS: u32>(self, x: __m256i) -> __m256i {
+        call!(_mm256_srl_epi32(x, _mm_cvtsi32_si128(BITS as i32)))
+    }
+
+    #[inline(always)]
+    fn shift_left<const BITS: u32>(self, x: __m256i) -> __m256i {
+        call!(_mm256_sll_epi32(x, _mm_cvtsi32_si128(BITS as i32)))
+    }
+
+    #[inline(always)]
+    fn dot_bytes<const BITS: u32>(self, sum: __m256i, weights: __m256i, activations: __m256i) -> __m256i {
+        let products = if BITS < 8 {
+            // Two products of seven bits and eight fit into 16 bits.
+            call!(_mm256_madd_epi16(_mm256_maddubs_epi16(weights, activations), _mm256_set1_epi16(1)))
+        } else {
+            let low = call!(_mm256_madd_epi16(
+                _mm256_and_si256(weights, _mm256_set1_epi16(0xff)),
+                _mm256_srai_epi16::<8>(_mm256_slli_epi16::<8>(activations))
+            ));
+            let high = call!(_mm256_madd_epi16(_mm256_srli_epi16::<8>(weights), _mm256_srai_epi16::<8>(activations)));
+            call!(_mm256_add_epi32(low, high))
+        };
+        call!(_mm256_add_epi32(sum, products))
+    }
+
+    #[inline(always)]
+    unsafe fn load_unsigned_at(self, from: *const u8) -> __m256 {
+        call!(_mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64(from.cast()))))
+    }
+
+    #[inline(always)]
+    unsafe fn load_signed_at(self, from: *const u8) -> __m256 {
+        call!(_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(from.cast()))))
+    }
+
+    #[inline(always)]
+    unsafe fn load_half_at(self, from: *const u16) -> __m256 {
+        call!(_mm256_cvtph_ps(_mm_loadu_si128(from.cast())))
+    }
+
+    #[inline(always)]
+    unsafe fn load_upper_at(self, from: *const u16) -> __m256 {
+        call!(_mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_cvtepu16_epi32(_mm_loadu_si128(from.cast())))))
     }
 
     #[inline(always)]

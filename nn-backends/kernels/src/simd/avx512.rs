@@ -67,6 +67,7 @@ impl Avx512 {
 
 impl Simd for Avx512 {
     const LANES: usize = 16;
+    const BLOCK_ROWS: usize = 8;
     const TILE_ROWS: usize = 14;
     const GROUP: usize = 4;
     const UNSIGNED: bool = true;
@@ -191,6 +192,51 @@ impl Simd for Avx512 {
     #[inline(always)]
     unsafe fn store_units_at(self, x: __m512i, _zero: __m512i, to: *mut i32) {
         call!(_mm_storeu_si128(to.cast(), _mm512_cvtepi32_epi8(x)))
+    }
+
+    #[inline(always)]
+    fn and_int(self, a: __m512i, b: __m512i) -> __m512i {
+        call!(_mm512_and_si512(a, b))
+    }
+
+    #[inline(always)]
+    fn or_int(self, a: __m512i, b: __m512i) -> __m512i {
+        call!(_mm512_or_si512(a, b))
+    }
+
+    #[inline(always)]
+    fn shift_right<const BITS: u32>(self, x: __m512i) -> __m512i {
+        call!(_mm512_srli_epi32::<BITS>(x))
+    }
+
+    #[inline(always)]
+    fn shift_left<const BITS: u32>(self, x: __m512i) -> __m512i {
+        call!(_mm512_slli_epi32::<BITS>(x))
+    }
+
+    #[inline(always)]
+    fn dot_bytes<const BITS: u32>(self, sum: __m512i, weights: __m512i, activations: __m512i) -> __m512i {
+        call!(_mm512_dpbusd_epi32(sum, weights, activations))
+    }
+
+    #[inline(always)]
+    unsafe fn load_unsigned_at(self, from: *const u8) -> __m512 {
+        call!(_mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128(from.cast()))))
+    }
+
+    #[inline(always)]
+    unsafe fn load_signed_at(self, from: *const u8) -> __m512 {
+        call!(_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(from.cast()))))
+    }
+
+    #[inline(always)]
+    unsafe fn load_half_at(self, from: *const u16) -> __m512 {
+        call!(_mm512_cvtph_ps(_mm256_loadu_si256(from.cast())))
+    }
+
+    #[inline(always)]
+    unsafe fn load_upper_at(self, from: *const u16) -> __m512 {
+        call!(_mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(_mm256_loadu_si256(from.cast())))))
     }
 
     #[inline(always)]

@@ -23,6 +23,7 @@ fn zip<T: Copy, U>(a: [T; LANES], b: [T; LANES], function: impl Fn(T, T) -> U) -
 
 impl Simd for Portable {
     const LANES: usize = LANES;
+    const BLOCK_ROWS: usize = 4;
     const TILE_ROWS: usize = 6;
     const GROUP: usize = 2;
     const UNSIGNED: bool = false;
@@ -162,6 +163,64 @@ impl Simd for Portable {
         let pair = |low: i32, high: i32| (low & 0xffff) | (high << 16);
         // SAFETY: two units can be written, as the caller promises.
         unsafe { to.cast::<[i32; 2]>().write([pair(x[0], x[1]), pair(x[2], x[3])]) }
+    }
+
+    #[inline(always)]
+    fn and_int(self, a: [i32; LANES], b: [i32; LANES]) -> [i32; LANES] {
+        zip(a, b, |a, b| a & b)
+    }
+
+    #[inline(always)]
+    fn or_int(self, a: [i32; LANES], b: [i32; LANES]) -> [i32; LANES] {
+        zip(a, b, |a, b| a | b)
+    }
+
+    #[inline(always)]
+    fn shift_right<const BITS: u32>(self, x: [i32; LANES]) -> [i32; LANES] {
+        map(x, |x| (x as u32 >> BITS) as i32)
+    }
+
+    #[inline(always)]
+    fn shift_left<const BITS: u32>(self, x: [i32; LANES]) -> [i32; LANES] {
+        map(x, |x| x << BITS)
+    }
+
+    #[inline(always)]
+    fn dot_bytes<const BITS: u32>(
+        self,
+        sum: [i32; LANES],
+        weights: [i32; LANES],
+        activations: [i32; LANES],
+    ) -> [i32; LANES] {
+        let products = zip(weights, activations, |weights, activations| {
+            let bytes = weights.to_le_bytes().into_iter().zip(activations.to_le_bytes());
+            bytes.map(|(weight, activation)| i32::from(weight) * i32::from(activation as i8)).sum()
+        });
+        zip(sum, products, i32::wrapping_add)
+    }
+
+    #[inline(always)]
+    unsafe fn load_unsigned_at(self, from: *const u8) -> [f32; LANES] {
+        // SAFETY: as many can be read, as the caller promises.
+        map(unsafe { from.cast::<[u8; LANES]>().read() }, f32::from)
+    }
+
+    #[inline(always)]
+    unsafe fn load_signed_at(self, from: *const u8) -> [f32; LANES] {
+        // SAFETY: as many can be read, as the caller promises.
+        map(unsafe { from.cast::<[i8; LANES]>().read() }, f32::from)
+    }
+
+    #[inline(always)]
+    unsafe fn load_half_at(self, from: *const u16) -> [f32; LANES] {
+        // SAFETY: as many can be read, as the caller promises.
+        map(unsafe { from.cast::<[u16; LANES]>().read_unaligned() }, |bits| half::f16::from_bits(bits).to_f32())
+    }
+
+    #[inline(always)]
+    unsafe fn load_upper_at(self, from: *const u16) -> [f32; LANES] {
+        // SAFETY: as many can be read, as the caller promises.
+        map(unsafe { from.cast::<[u16; LANES]>().read_unaligned() }, |bits| f32::from_bits(u32::from(bits) << 16))
     }
 
     #[inline(always)]
