@@ -5,12 +5,21 @@
 //! have and share, [`sampling`] chooses tokens, [`Detokenizer`] and [`StopWatch`] make text of them while they come.
 
 mod detokenize;
+mod engine;
 mod flows;
+mod model;
 pub mod pages;
+mod request;
 pub mod sampling;
 pub mod schedule;
 mod stop;
 
 pub use detokenize::{Decode, Detokenizer};
+pub use engine::{
+    Answer, DEFAULT_PROMPT_TOKENS_BESIDE_ANSWERS_MAX, DEFAULT_QUEUE_MAX, DEFAULT_RUNNING_MAX, DEFAULT_STEP_TOKENS_MAX,
+    Engine, EngineOptions, EngineStats,
+};
 pub use flows::Flow;
+pub use model::{LanguageModel, ModelShape, Piece};
+pub use request::{Delta, End, FinishReason, Refused, Request, Token, Usage};
 pub use stop::{BadStop, STOP_BYTES_MAX, STOPS_MAX, StopWatch, Watched};

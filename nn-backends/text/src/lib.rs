@@ -7,7 +7,7 @@
 mod cache;
 mod encoded;
 mod encoder;
-mod library;
+pub mod library;
 mod settings;
 mod special;
 mod text_tensor;

@@ -8,7 +8,10 @@ use serde::Deserialize;
 use serde_json::Value;
 
 /// Calls the library, and makes an error of its panic: it indexes as a file's tables tell it to.
-pub(crate) fn guarded<T>(call: impl FnOnce() -> tokenizers::Result<T>) -> Result<T, String> {
+///
+/// # Errors
+/// The call's own, or that it panicked.
+pub fn guarded<T>(call: impl FnOnce() -> tokenizers::Result<T>) -> Result<T, String> {
     // Nothing half done is seen afterwards: the call's result is lost, and a loaded tokenizer never changes.
     catch_unwind(AssertUnwindSafe(call))
         .unwrap_or_else(|_| Err("its tables contradict each other, and the tokenizer library gave up on them".into()))
@@ -17,7 +20,10 @@ pub(crate) fn guarded<T>(call: impl FnOnce() -> tokenizers::Result<T>) -> Result
 
 /// Refuses what the library would take memory for unseen: it makes room for a SentencePiece character map as large as the
 /// map says it is, up to 8 GiB for one of four bytes, and memory that is not there ends the process.
-pub(crate) fn check(tokenizer_json: &[u8]) -> Result<(), String> {
+///
+/// # Errors
+/// What is wrong with it.
+pub fn check(tokenizer_json: &[u8]) -> Result<(), String> {
     #[derive(Deserialize)]
     struct File {
         normalizer: Option<Value>,

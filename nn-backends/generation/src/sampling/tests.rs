@@ -69,7 +69,7 @@ fn bias_and_penalties_change_what_is_likely() {
     // Each choice makes itself less likely: by presence once, by frequency each time.
     let present = SamplingParameters { presence_penalty: 1.0, ..SamplingParameters::default() };
     let mut present = sampler(present);
-    let mut tokens = |sampler: &mut Sampler| [(); 4].map(|()| sampler.choose(&mut [2.0, 1.5]).unwrap().token);
+    let tokens = |sampler: &mut Sampler| [(); 4].map(|()| sampler.choose(&mut [2.0, 1.5]).unwrap().token);
     assert_eq!(tokens(&mut present), [0, 1, 0, 0]);
     let mut frequent = sampler(SamplingParameters { frequency_penalty: 0.4, ..SamplingParameters::default() });
     assert_eq!(tokens(&mut frequent), [0, 0, 1, 0]);

@@ -94,8 +94,9 @@ impl Simulation {
             sequence.computed += part.tokens;
             assert!(sequence.computed <= sequence.pages.len() * PAGE, "a token without memory");
             let chain = self.pages.shareable(root, &sequence.tokens);
-            for index in sequence.named..(sequence.computed / PAGE).min(chain.len()) {
-                self.pages.name(sequence.pages[index], chain[index]);
+            let full = sequence.computed / PAGE;
+            for (page, hash) in sequence.pages.iter().zip(&chain).take(full).skip(sequence.named) {
+                self.pages.name(*page, *hash);
             }
             self.flows.serve(sequence.flow, part.tokens);
             if sequence.computed == sequence.tokens.len() {

@@ -285,33 +285,28 @@ impl<K: Kind, const R: usize> Work for Of<'_, K, R> {
                 let vectors = from.wrapping_add(unit * K::VECTORS * S::LANES * GROUP);
                 let at = block * K::DEPTH + unit * UNIT;
                 simd.prefetch(vectors.wrapping_add(AHEAD_BYTES));
-                // SAFETY (of the loads in this loop): the panel has all vectors of all units, then all headers, and each
-                // row all values, scales and sums, as asserted.
-                let group = |sums: &mut [S::I; R], index: usize, weights: S::I| {
-                    for (row, sum) in sums.iter_mut().enumerate() {
-                        let four =
-                            unsafe { values.add(row * depth + at + index * GROUP).cast::<i32>().read_unaligned() };
-                        *sum = match K::BITS {
-                            8 => simd.dot_bytes::<8>(*sum, weights, simd.splat_int(four)),
-                            _ => simd.dot_bytes::<6>(*sum, weights, simd.splat_int(four)),
-                        };
-                    }
-                };
-                let sum_of = |row: usize, part: usize| {
-                    let first = row * (depth / SUM_DEPTH) + (at + part * K::PART) / SUM_DEPTH;
-                    (0..K::PART / SUM_DEPTH).map(|sum| unsafe { *sums.get_unchecked(first + sum) }).sum::<i32>()
-                };
                 for part in 0..UNIT / K::PART {
-                    let mut sums: [S::I; R] = std::array::from_fn(|row| match K::OFFSET {
-                        0 => simd.splat_int(0),
-                        offset => simd.splat_int(-offset * sum_of(row, part)),
-                    });
-                    match (K::PART, part) {
-                        (16, 0) => groups_0_to_3::<K, S>(simd, vectors, |index, x| group(&mut sums, index, x)),
-                        (16, _) => groups_4_to_7::<K, S>(simd, vectors, |index, x| group(&mut sums, index, x)),
-                        _ => {
-                            groups_0_to_3::<K, S>(simd, vectors, |index, x| group(&mut sums, index, x));
-                            groups_4_to_7::<K, S>(simd, vectors, |index, x| group(&mut sums, index, x));
+                    // SAFETY: each row has all values and sums, as asserted.
+                    let own = unsafe { sums_of::<K, R>(sums, depth, at + part * K::PART) };
+                    let mut sums = [simd.splat_int(0); R];
+                    if K::OFFSET != 0 {
+                        for (sum, own) in sums.iter_mut().zip(own) {
+                            *sum = simd.splat_int(-K::OFFSET * own);
+                        }
+                    }
+                    let values = values.wrapping_add(at);
+                    if K::PART == UNIT || part == 0 {
+                        // SAFETY: the panel has all vectors of all units, and each row all values, as asserted.
+                        unsafe {
+                            let groups = groups_0_to_3::<K, S>(simd, vectors);
+                            add_groups::<K, S, R>(simd, &mut sums, groups, values, depth);
+                        }
+                    }
+                    if K::PART == UNIT || part == 1 {
+                        // SAFETY: likewise.
+                        unsafe {
+                            let groups = groups_4_to_7::<K, S>(simd, vectors);
+                            add_groups::<K, S, R>(simd, &mut sums, groups, values.wrapping_add(UNIT / 2), depth);
                         }
                     }
                     let part = unit * (UNIT / K::PART) + part;
@@ -320,6 +315,7 @@ impl<K: Kind, const R: usize> Work for Of<'_, K, R> {
                             *product = simd.to_float(sum);
                         }
                     } else {
+                        // SAFETY: the header has a small scale for each part.
                         let scale = unsafe {
                             match K::SIGNED {
                                 true => simd.load_signed_at(small.add(part * S::LANES)),
@@ -331,13 +327,13 @@ impl<K: Kind, const R: usize> Work for Of<'_, K, R> {
                         }
                     }
                     if K::MINIMA {
-                        let own = match K::PARTS {
+                        let small = match K::PARTS {
                             1 => simd.splat(1.0),
+                            // SAFETY: and a small minimum, after these.
                             _ => unsafe { simd.load_unsigned_at(small.add((K::PARTS + part) * S::LANES)) },
                         };
-                        let local = part % (UNIT / K::PART);
-                        for (row, minimum) in minima.iter_mut().enumerate() {
-                            *minimum = simd.mul_add(own, simd.splat(sum_of(row, local) as f32), *minimum);
+                        for (minimum, own) in minima.iter_mut().zip(own) {
+                            *minimum = simd.mul_add(small, simd.splat(own as f32), *minimum);
                         }
                     }
                 }
@@ -364,71 +360,136 @@ impl<K: Kind, const R: usize> Work for Of<'_, K, R> {
     }
 }
 
-/// Hands the vectors of the first four groups of a unit on, each with its number.
+// What follows is functions, and no closures: what is not inlined into the function that has the instructions calls each of
+// them as a function, and is a hundred times slower.
+
+/// The sums of a part's values in each row.
+///
+/// # Safety
+/// `sums` has those of `R` rows of `depth` values.
 #[inline(always)]
-fn groups_0_to_3<K: Kind, S: Simd>(simd: S, unit: *const u8, mut with: impl FnMut(usize, S::I)) {
-    // SAFETY: a unit's vectors are there, as the only caller asserts.
-    let load = |vector: usize| unsafe { simd.load_int_at(unit.add(vector * S::LANES * GROUP).cast()) };
-    let low = simd.splat_int(0x0f0f_0f0f);
-    if K::BITS == 8 {
-        (0..4).for_each(|group| with(group, load(group)));
-        return;
+unsafe fn sums_of<K: Kind, const R: usize>(sums: &[i32], depth: usize, at: usize) -> [i32; R] {
+    let mut all = [0; R];
+    for (row, all) in all.iter_mut().enumerate() {
+        let first = row * (depth / SUM_DEPTH) + at / SUM_DEPTH;
+        for index in 0..K::PART / SUM_DEPTH {
+            // SAFETY: the caller's promise.
+            *all += unsafe { *sums.get_unchecked(first + index) };
+        }
     }
-    let (first, second) = (load(0), load(1));
-    let mut nibbles = [
+    all
+}
+
+/// Adds the products of four groups of weights with those of each row, whose values lie `depth` apart.
+///
+/// # Safety
+/// There are 16 values in each of `R` rows.
+#[inline(always)]
+unsafe fn add_groups<K: Kind, S: Simd, const R: usize>(
+    simd: S,
+    sums: &mut [S::I; R],
+    groups: [S::I; 4],
+    values: *const i8,
+    depth: usize,
+) {
+    for (index, weights) in groups.into_iter().enumerate() {
+        for (row, sum) in sums.iter_mut().enumerate() {
+            // SAFETY: the caller's promise.
+            let four = unsafe { values.add(row * depth + index * GROUP).cast::<i32>().read_unaligned() };
+            *sum = match K::BITS {
+                8 => simd.dot_bytes::<8>(*sum, weights, simd.splat_int(four)),
+                _ => simd.dot_bytes::<6>(*sum, weights, simd.splat_int(four)),
+            };
+        }
+    }
+}
+
+/// The vector of a unit with this number.
+///
+/// # Safety
+/// It is there.
+#[inline(always)]
+unsafe fn vector<S: Simd>(simd: S, unit: *const u8, number: usize) -> S::I {
+    // SAFETY: the caller's promise.
+    unsafe { simd.load_int_at(unit.add(number * S::LANES * GROUP).cast()) }
+}
+
+/// The weights of a unit's first four groups.
+///
+/// # Safety
+/// The unit's vectors are there.
+#[inline(always)]
+unsafe fn groups_0_to_3<K: Kind, S: Simd>(simd: S, unit: *const u8) -> [S::I; 4] {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let (first, second) = (vector(simd, unit, 0), vector(simd, unit, 1));
+        match K::BITS {
+            8 => [first, second, vector(simd, unit, 2), vector(simd, unit, 3)],
+            5 => {
+                let high = vector(simd, unit, 4);
+                let bits = [
+                    simd.shift_left::<4>(high),
+                    simd.shift_left::<3>(high),
+                    simd.shift_left::<2>(high),
+                    simd.shift_left::<1>(high),
+                ];
+                with_bits(simd, nibbles(simd, first, second), bits, 0x1010_1010)
+            }
+            6 => with_bits(simd, nibbles(simd, first, second), pairs(simd, vector(simd, unit, 4)), 0x3030_3030),
+            _ => nibbles(simd, first, second),
+        }
+    }
+}
+
+/// The weights of its last four.
+///
+/// # Safety
+/// The unit's vectors are there.
+#[inline(always)]
+unsafe fn groups_4_to_7<K: Kind, S: Simd>(simd: S, unit: *const u8) -> [S::I; 4] {
+    // SAFETY: the caller's promise.
+    unsafe {
+        if K::BITS == 8 {
+            return [vector(simd, unit, 4), vector(simd, unit, 5), vector(simd, unit, 6), vector(simd, unit, 7)];
+        }
+        let (first, second) = (vector(simd, unit, 2), vector(simd, unit, 3));
+        match K::BITS {
+            5 => {
+                let high = vector(simd, unit, 4);
+                let bits =
+                    [high, simd.shift_right::<1>(high), simd.shift_right::<2>(high), simd.shift_right::<3>(high)];
+                with_bits(simd, nibbles(simd, first, second), bits, 0x1010_1010)
+            }
+            6 => with_bits(simd, nibbles(simd, first, second), pairs(simd, vector(simd, unit, 5)), 0x3030_3030),
+            _ => nibbles(simd, first, second),
+        }
+    }
+}
+
+/// The halves of two vectors' bytes, the low ones first.
+#[inline(always)]
+fn nibbles<S: Simd>(simd: S, first: S::I, second: S::I) -> [S::I; 4] {
+    let low = simd.splat_int(0x0f0f_0f0f);
+    [
         simd.and_int(first, low),
         simd.and_int(simd.shift_right::<4>(first), low),
         simd.and_int(second, low),
         simd.and_int(simd.shift_right::<4>(second), low),
-    ];
-    if K::BITS == 5 {
-        let (high, bit) = (load(4), simd.splat_int(0x1010_1010));
-        let bits = [
-            simd.shift_left::<4>(high),
-            simd.shift_left::<3>(high),
-            simd.shift_left::<2>(high),
-            simd.shift_left::<1>(high),
-        ];
-        nibbles = std::array::from_fn(|group| simd.or_int(nibbles[group], simd.and_int(bits[group], bit)));
-    }
-    if K::BITS == 6 {
-        nibbles = with_two_bits(simd, nibbles, load(4));
-    }
-    (0..4).for_each(|group| with(group, nibbles[group]));
+    ]
 }
 
-/// The same for the last four.
+/// Four groups' fifth and sixth bits, which lie together, each where it belongs.
 #[inline(always)]
-fn groups_4_to_7<K: Kind, S: Simd>(simd: S, unit: *const u8, mut with: impl FnMut(usize, S::I)) {
-    // SAFETY: a unit's vectors are there, as the only caller asserts.
-    let load = |vector: usize| unsafe { simd.load_int_at(unit.add(vector * S::LANES * GROUP).cast()) };
-    let low = simd.splat_int(0x0f0f_0f0f);
-    if K::BITS == 8 {
-        (4..8).for_each(|group| with(group, load(group)));
-        return;
-    }
-    let (first, second) = (load(2), load(3));
-    let mut nibbles = [
-        simd.and_int(first, low),
-        simd.and_int(simd.shift_right::<4>(first), low),
-        simd.and_int(second, low),
-        simd.and_int(simd.shift_right::<4>(second), low),
-    ];
-    if K::BITS == 5 {
-        let (high, bit) = (load(4), simd.splat_int(0x1010_1010));
-        let bits = [high, simd.shift_right::<1>(high), simd.shift_right::<2>(high), simd.shift_right::<3>(high)];
-        nibbles = std::array::from_fn(|group| simd.or_int(nibbles[group], simd.and_int(bits[group], bit)));
-    }
-    if K::BITS == 6 {
-        nibbles = with_two_bits(simd, nibbles, load(5));
-    }
-    (4..8).for_each(|group| with(group, nibbles[group - 4]));
+fn pairs<S: Simd>(simd: S, high: S::I) -> [S::I; 4] {
+    [simd.shift_left::<4>(high), simd.shift_left::<2>(high), high, simd.shift_right::<2>(high)]
 }
 
-/// Puts the fifth and sixth bits of four groups, which lie together, above their nibbles.
+/// Puts the bits that are in `mask` above nibbles.
 #[inline(always)]
-fn with_two_bits<S: Simd>(simd: S, nibbles: [S::I; 4], high: S::I) -> [S::I; 4] {
-    let bits = [simd.shift_left::<4>(high), simd.shift_left::<2>(high), high, simd.shift_right::<2>(high)];
-    let mask = simd.splat_int(0x3030_3030);
-    std::array::from_fn(|group| simd.or_int(nibbles[group], simd.and_int(bits[group], mask)))
+fn with_bits<S: Simd>(simd: S, mut nibbles: [S::I; 4], bits: [S::I; 4], mask: i32) -> [S::I; 4] {
+    let mask = simd.splat_int(mask);
+    for (nibbles, bits) in nibbles.iter_mut().zip(bits) {
+        *nibbles = simd.or_int(*nibbles, simd.and_int(bits, mask));
+    }
+    nibbles
 }

@@ -214,8 +214,10 @@ impl<E: Element, const R: usize> Work for Of<'_, E, R> {
             simd.prefetch(from.wrapping_byte_add(AHEAD_BYTES));
             // SAFETY: `step` is less than `depth`: there are so many rows of weights, and so many elements in each row.
             unsafe {
-                let right: [S::F; TILE_VECTORS] =
-                    std::array::from_fn(|vector| E::load(simd, from.add(vector * S::LANES)));
+                let mut right = [simd.splat(0.0); TILE_VECTORS];
+                for (vector, right) in right.iter_mut().enumerate() {
+                    *right = E::load(simd, from.add(vector * S::LANES));
+                }
                 for (index, totals) in totals.iter_mut().enumerate() {
                     let left = simd.splat(*rows.get_unchecked(index * depth + step));
                     for (total, right) in totals.iter_mut().zip(right) {

@@ -113,11 +113,11 @@ impl<E: Element, const R: usize> Work for Of<'_, E, R> {
                 let slots = first.saturating_sub(origin + place)..PAGE_TOKENS.min(end - origin - place);
                 for slot in slots {
                     let values = &values[slot * width + column..][..LANES_MAX];
-                    let loaded: [S::F; MOST_VECTORS] = std::array::from_fn(|vector| match vector * S::LANES {
+                    let mut loaded = [simd.splat(0.0); MOST_VECTORS];
+                    for (vector, loaded) in loaded.iter_mut().enumerate().take(LANES_MAX / S::LANES) {
                         // SAFETY: there are as many as the widest vector has lanes, as sliced.
-                        at if at < LANES_MAX => unsafe { E::load(simd, values.as_ptr().add(at)) },
-                        _ => simd.splat(0.0),
-                    });
+                        *loaded = unsafe { E::load(simd, values.as_ptr().add(vector * S::LANES)) };
+                    }
                     for (index, sums) in sums.iter_mut().enumerate() {
                         let weight = simd.splat(scores[index * stride + place + slot]);
                         for (sum, values) in sums.iter_mut().zip(loaded).take(LANES_MAX / S::LANES) {

@@ -1,0 +1,13 @@
+//! Text and conversations to a language model's tokens, and its tokens to text.
+//!
+//! Stands between the gateway and the engine of `headland-generation`, as `headland-text` does for models that embed: a
+//! prompt becomes tokens by the model's own tokenizer, a conversation becomes a prompt by the template that the model ships
+//! ([`ChatTemplate`]), and the engine asks [`Tokens`] what its answers say.
+
+mod json;
+mod settings;
+mod template;
+mod tokens;
+
+pub use template::{ChatTemplate, Conversation, TemplateError};
+pub use tokens::Tokens;

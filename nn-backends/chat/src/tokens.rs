@@ -1,0 +1,89 @@
+//! [`Tokens`]: a language model's tokenizer with what belongs to it.
+
+use std::sync::Arc;
+
+use headland_generation::Decode;
+use headland_nn_core::{ModelFiles, NnError};
+use headland_text::library::{check, guarded};
+use tokenizers::Tokenizer;
+
+use crate::settings::Settings;
+use crate::template::ChatTemplate;
+
+const TOKENIZER: &str = "tokenizer.json";
+
+/// Text to tokens and back, for one model. Immutable after loading, so one is shared by all threads; nothing here uses the
+/// tokenizer library's own threads.
+pub struct Tokens {
+    tokenizer: Tokenizer,
+    end_tokens: Vec<u32>,
+    /// Why a broken one is: a model without a usable template still completes texts.
+    template: Option<Result<Arc<ChatTemplate>, String>>,
+    described: String,
+}
+
+impl Tokens {
+    /// Opens the tokenizer of a folder: `tokenizer.json`, and what `tokenizer_config.json`, `generation_config.json`,
+    /// `config.json` and `chat_template.jinja` say beside it.
+    ///
+    /// # Errors
+    /// [`NnError::BadModel`] naming file and cause.
+    pub fn open(model: &ModelFiles) -> Result<Self, NnError> {
+        let settings = Settings::read(model)?;
+        let described = model.describe(TOKENIZER);
+        let bad = |cause: String| NnError::bad_model(format!("{described}: {cause}"));
+        let json = model.require(TOKENIZER)?;
+        check(json).map_err(bad)?;
+        let mut tokenizer = guarded(|| Tokenizer::from_bytes(json)).map_err(bad)?;
+        tokenizer.with_padding(None);
+        tokenizer.with_truncation(None).map_err(|error| bad(error.to_string()))?;
+        let Settings { special, mut end_tokens, template, tool_template } = settings;
+        if end_tokens.is_empty() {
+            let named = special.iter().find(|(name, _)| *name == "eos_token");
+            end_tokens.extend(named.and_then(|(_, text)| tokenizer.token_to_id(text)));
+        }
+        let compile = |template| ChatTemplate::compile(template, tool_template, special).map(Arc::new);
+        Ok(Tokens { tokenizer, end_tokens, template: template.map(compile), described })
+    }
+
+    /// Tokens that end answers.
+    pub fn end_tokens(&self) -> &[u32] {
+        &self.end_tokens
+    }
+
+    /// The model's chat template.
+    ///
+    /// # Errors
+    /// [`NnError::InvalidInput`] when it ships none, or one that cannot be used.
+    pub fn template(&self) -> Result<&Arc<ChatTemplate>, NnError> {
+        match &self.template {
+            Some(Ok(template)) => Ok(template),
+            Some(Err(problem)) => Err(NnError::invalid(format!("the model's chat template cannot be used: {problem}"))),
+            None => Err(NnError::invalid(
+                "the model ships no chat template, so that it has no conversations; it completes texts",
+            )),
+        }
+    }
+
+    /// Tokenises `text`. With `special`, the tokens that begin every text of this model go before it, which a chat template
+    /// has written itself.
+    ///
+    /// # Errors
+    /// [`NnError::Runtime`] when the tokenizer fails.
+    pub fn encode(&self, text: &str, special: bool) -> Result<Vec<u32>, NnError> {
+        let encoded = guarded(|| self.tokenizer.encode_fast(text, special));
+        let failed = |error| NnError::runtime(format!("{}: the tokenizer failed: {error}", self.described));
+        encoded.map(|encoding| encoding.get_ids().to_vec()).map_err(failed)
+    }
+
+    /// The text of one token as it stands in the vocabulary, for log probabilities.
+    pub fn token(&self, id: u32) -> String {
+        guarded(|| self.tokenizer.decode(&[id], false)).unwrap_or_default()
+    }
+}
+
+impl Decode for Tokens {
+    fn decode(&self, tokens: &[u32]) -> String {
+        guarded(|| self.tokenizer.decode(tokens, true)).unwrap_or_default()
+    }
+}
