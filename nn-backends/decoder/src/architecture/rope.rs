@@ -39,7 +39,8 @@ impl Rope {
     /// # Errors
     /// When there is not a divisor for each pair, or the base is no number to divide by.
     pub fn new(rotated: usize, base: f64, scaling: &Scaling, pairing: Pairing) -> Result<Self, String> {
-        if !(base.is_finite() && base > 0.0) || !rotated.is_multiple_of(2) || rotated == 0 {
+        let whole_pairs = rotated > 0 && rotated.is_multiple_of(2);
+        if !whole_pairs || !base.is_finite() || base <= 0.0 {
             return Err(format!("positions cannot turn {rotated} elements by powers of {base}"));
         }
         let pairs = rotated / 2;

@@ -15,11 +15,14 @@ use crate::common::{OPTIONS, answer, load_files};
 #[derive(Deserialize)]
 struct Recipe {
     entries: BTreeMap<String, Value>,
-    tensors: Vec<(String, Vec<usize>, String, f32, f32, Option<Vec<f32>>)>,
+    tensors: Vec<TensorRecipe>,
     prompt: Vec<u32>,
     logits: Vec<f32>,
     tokens: Vec<u32>,
 }
+
+/// Name, shape, type; middle and width of random floats, or the floats themselves.
+type TensorRecipe = (String, Vec<usize>, String, f32, f32, Option<Vec<f32>>);
 
 fn recipes() -> BTreeMap<String, Recipe> {
     serde_json::from_slice(&std::fs::read("../../test-data/generation/gguf.json").unwrap()).unwrap()

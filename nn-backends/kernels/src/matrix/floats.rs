@@ -115,9 +115,9 @@ impl Floats {
         let Floats { depth, columns, .. } = *self;
         let x = x.floats();
         match &self.data {
-            Data::F32(data) => level.run(Multiply { data: &**data, depth, columns, x, panels, target }),
-            Data::F16(data) => level.run(Multiply { data: &**data, depth, columns, x, panels, target }),
-            Data::BF16(data) => level.run(Multiply { data: &**data, depth, columns, x, panels, target }),
+            Data::F32(data) => level.run(Multiply { data, depth, columns, x, panels, target }),
+            Data::F16(data) => level.run(Multiply { data, depth, columns, x, panels, target }),
+            Data::BF16(data) => level.run(Multiply { data, depth, columns, x, panels, target }),
         }
     }
 }
