@@ -41,5 +41,7 @@ def test_what_is_no_scenario_is_refused_with_what_would_be(tmp_path):
     assert "at least one PoP" in sim("run", wrong, ok=False).stderr
     wrong.write_text("burstiness = nan\n")
     assert "burstiness" in sim("run", wrong, ok=False).stderr
+    wrong.write_text("pull_bytes_per_s = -1.0\n")
+    assert "pull_bytes_per_s must be at least one byte a second" in sim("run", wrong, ok=False).stderr
     wrong.write_text("pops = 1000000000\n")
     assert "at most" in sim("run", wrong, ok=False).stderr

@@ -1,14 +1,16 @@
 //! `headland sim`: the fleet's control plane in simulated time.
 
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::path::Path;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 use headland_sim::{Outcome, SimScenario, map, simulate, timeline};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde_json::Value;
 
 use crate::args::{RunSim, SimCommand};
+use crate::client::print;
 
 const BAR: &str = "simulated [{bar:30}] {pos}/{len} hours, {eta} left";
 /// The largest scenario file.
@@ -20,7 +22,7 @@ pub fn run(command: SimCommand) -> Result<()> {
         SimCommand::Run(options) => run_scenario(&options),
         SimCommand::Show { scenario } => {
             let text = toml::to_string(&scenario_of(&scenario)?)?;
-            std::io::stdout().write_all(text.as_bytes()).context("writing the scenario")
+            print(false, &Value::Null, |_| text.clone())
         }
     }
 }
@@ -44,11 +46,7 @@ fn run_scenario(options: &RunSim) -> Result<()> {
     if let Some(out) = &options.out {
         draw(out, &scenario, &outcome)?;
     }
-    let text = match options.json {
-        true => serde_json::to_string_pretty(&outcome)? + "\n",
-        false => outcome.to_string(),
-    };
-    std::io::stdout().write_all(text.as_bytes()).context("writing the outcome")?;
+    print(options.json, &serde_json::to_value(&outcome)?, |_| outcome.to_string())?;
     eprintln!("simulated in {:.1} s", start.elapsed().as_secs_f64());
     Ok(())
 }

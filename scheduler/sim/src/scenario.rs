@@ -78,8 +78,11 @@ pub enum ScenarioError {
         most: usize,
     },
     /// A number is none that could be meant.
-    #[error("{0} must be a number from 0 to ten thousand; rates of bytes must be at least one a second")]
+    #[error("{0} must be a number from 0 to ten thousand")]
     Number(&'static str),
+    /// A rate of bytes is none that anything arrives at.
+    #[error("{0} must be at least one byte a second, and at most a petabyte")]
+    Rate(&'static str),
 }
 
 impl SimScenario {
@@ -138,10 +141,12 @@ impl SimScenario {
             ("faults.partitions_per_day", faults.partitions_per_day),
             ("faults.slow_disks_per_day", faults.slow_disks_per_day),
         ];
-        let wrong = numbers.into_iter().find(|(_, number)| !(0.0..=1e4).contains(number));
+        if let Some((what, _)) = numbers.into_iter().find(|(_, number)| !(0.0..=1e4).contains(number)) {
+            return Err(ScenarioError::Number(what));
+        }
         let rates = [("pull_bytes_per_s", self.pull_bytes_per_s), ("load_bytes_per_s", self.load_bytes_per_s)];
-        let wrong = wrong.or_else(|| rates.into_iter().find(|(_, rate)| !(1.0..=1e15).contains(rate)));
-        wrong.map_or(Ok(()), |(what, _)| Err(ScenarioError::Number(what)))
+        let wrong = rates.into_iter().find(|(_, rate)| !(1.0..=1e15).contains(rate));
+        wrong.map_or(Ok(()), |(what, _)| Err(ScenarioError::Rate(what)))
     }
 
     /// The fleet it starts from.
