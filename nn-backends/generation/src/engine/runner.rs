@@ -102,6 +102,7 @@ impl Runner {
             }
             self.outboxes.retain_mut(|outbox| !outbox.flush());
             self.leave_those_who_are_gone();
+            self.publish();
             if self.waiting.is_empty() && self.running.is_empty() {
                 if self.closed && self.outboxes.is_empty() {
                     return;
@@ -111,9 +112,14 @@ impl Runner {
             let step = self.decide();
             self.apply(&step);
             self.compute(&step);
-            self.shared.running.store(self.running.len(), Relaxed);
-            self.shared.pages_used.store(self.pages.count() - self.pages.available(), Relaxed);
+            self.publish();
         }
+    }
+
+    /// Shows what has memory: whenever that may have changed, or an engine with nothing left to do would show it for ever.
+    fn publish(&self) {
+        self.shared.running.store(self.running.len(), Relaxed);
+        self.shared.pages_used.store(self.pages.count() - self.pages.available(), Relaxed);
     }
 
     /// Takes what has come; waits for it while there is nothing to do.
