@@ -1,6 +1,7 @@
 //! The models an operator names: from a folder to a model in the table. Those that were pushed come by the registry.
 
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -64,6 +65,10 @@ impl Backends for BuiltIn {
             }
             (Format::HuggingFaceEncoder | Format::Onnx(_), BackendChoice::Onnx)
             | (Format::Onnx(_), BackendChoice::Auto) => Ok(vec![self.onnx()?]),
+            // Lifecycle has the one thing that runs them.
+            (Format::HuggingFaceDecoder | Format::Gguf(_), _) => {
+                Err(NnError::bad_model("a language model has no executors"))
+            }
             (Format::Onnx(graph), BackendChoice::Candle) => Err(NnError::bad_model(format!(
                 "{graph}: candle runs no ONNX graphs; leave out `backend = \"candle\"`"
             ))),
@@ -146,7 +151,8 @@ pub fn admit(
     };
     let signature = match std::fs::read(config.path.join(folder::SIGNATURE)) {
         Ok(signature) => vec![signature],
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+        // A model that is one file has no place for a signature.
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Vec::new(),
         Err(error) => return Err(error).with_context(|| format!("reading its {}", folder::SIGNATURE)),
     };
     let files: BTreeMap<String, Bytes> = files.iter().map(|(path, bytes)| (path.to_owned(), bytes.clone())).collect();
@@ -162,9 +168,10 @@ fn name_of(config: &ModelConfig, package: &ModelPackage) -> Result<ModelName> {
     if let Some(name) = config.name.as_ref().or(package.name.as_ref()) {
         return Ok(name.clone());
     }
-    let folder = config.path.canonicalize().unwrap_or_else(|_| config.path.clone());
-    let folder = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    folder.parse().with_context(|| {
+    let path = config.path.canonicalize().unwrap_or_else(|_| config.path.clone());
+    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let name = name.strip_suffix(folder::GGUF).unwrap_or(&name);
+    name.parse().with_context(|| {
         format!("the folder {} gives no usable name; load it as --model NAME=DIR", config.path.display())
     })
 }

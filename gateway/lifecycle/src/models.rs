@@ -9,6 +9,7 @@ pub mod build;
 pub mod catalog;
 mod change;
 pub mod contest;
+pub mod generation;
 mod index;
 mod load;
 mod open;

@@ -5,11 +5,14 @@
 
 mod render;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use headland_batcher::Unavailable;
+use headland_completions::{AskError, BadRequest};
+use headland_generation::Refused;
 use headland_nn_core::{NnError, seconds_up};
 use http::StatusCode;
 
@@ -57,6 +60,8 @@ reasons! {
     BadHost: BAD_REQUEST, "bad-host", "The host header cannot be read", None;
     /// Names, shapes, types or values the model cannot take.
     InvalidInput: BAD_REQUEST, "invalid-input", "The request does not fit the model", None;
+    /// Prompt and answer together are longer than the model's context.
+    ContextOverflow: BAD_REQUEST, "context-length-exceeded", "The model's context is too small for the request", None;
     /// More than the model can do at once.
     TooMuch: BAD_REQUEST, "too-much", "The request asks for more than the model can do at once", None;
     /// The new policy cannot be used.
@@ -110,7 +115,7 @@ reasons! {
 pub struct ApiError {
     reason: Reason,
     message: String,
-    param: Option<&'static str>,
+    param: Option<Cow<'static, str>>,
     cause: Option<Arc<str>>,
     retry_after_s: Option<u64>,
 }
@@ -127,8 +132,8 @@ impl ApiError {
     }
 
     /// Names the request field that is wrong, for the protocols that say so.
-    pub fn param(self, param: &'static str) -> Self {
-        ApiError { param: Some(param), ..self }
+    pub fn param(self, param: impl Into<Cow<'static, str>>) -> Self {
+        ApiError { param: Some(param.into()), ..self }
     }
 
     /// Why it failed.
@@ -177,6 +182,34 @@ impl From<Unavailable> for ApiError {
             Unavailable::NoMemory(_) | Unavailable::Busy(_) => Reason::Overloaded,
         };
         ApiError::new(reason, error.to_string()).param("model")
+    }
+}
+
+impl From<BadRequest> for ApiError {
+    fn from(BadRequest { message, param }: BadRequest) -> Self {
+        let reason = if param.is_some() { Reason::InvalidInput } else { Reason::MalformedBody };
+        ApiError { param: param.map(Cow::Owned), ..ApiError::new(reason, message) }
+    }
+}
+
+impl From<AskError> for ApiError {
+    fn from(error: AskError) -> Self {
+        match error {
+            AskError::Bad(bad) => bad.into(),
+            AskError::Failed(error) => error.into(),
+        }
+    }
+}
+
+impl ApiError {
+    /// A request that the engine of a language model does not take; `error` is what it is for everybody else.
+    pub(crate) fn refused(refused: &Refused, error: NnError) -> Self {
+        match refused {
+            Refused::ContextOverflow { .. } => {
+                ApiError::new(Reason::ContextOverflow, refused.to_string()).param("messages")
+            }
+            _ => error.into(),
+        }
     }
 }
 

@@ -16,6 +16,9 @@ pub const DRAIN_DELAY: Duration = Duration::ZERO;
 /// Time a native inference may take when the client sets none, and the most it may set.
 pub const INFER_MAX: Duration = Duration::from_secs(60);
 
+/// Time the answer of a language model may take, from the request to its last token.
+pub const GENERATE_MAX: Duration = Duration::from_secs(600);
+
 /// Time a new connection gets to send its first whole request head.
 pub(crate) const FIRST_REQUEST_MAX: Duration = Duration::from_secs(10);
 /// Time between the end of one request and the whole head of the next on the same connection.
@@ -62,6 +65,8 @@ pub struct Limits {
     pub drain_delay: Duration,
     /// Time one native inference may take.
     pub infer_max: Duration,
+    /// Time the answer of a language model may take.
+    pub generate_max: Duration,
 }
 
 impl Default for Limits {
@@ -73,6 +78,7 @@ impl Default for Limits {
             drain_max: DRAIN_MAX,
             drain_delay: DRAIN_DELAY,
             infer_max: INFER_MAX,
+            generate_max: GENERATE_MAX,
         }
     }
 }

@@ -1,5 +1,6 @@
-//! OpenAI's API: embeddings, and the models there are.
+//! OpenAI's API: completions, embeddings, and the models there are.
 
+mod completions;
 mod embeddings;
 mod input;
 
@@ -19,6 +20,8 @@ use crate::lookup;
 /// Everything below `/v1`.
 pub(crate) fn routes() -> Router<Arc<Gateway>> {
     Router::new()
+        .route("/chat/completions", post(completions::chat))
+        .route("/completions", post(completions::text))
         .route("/embeddings", post(embeddings::create))
         .route("/models", get(list))
         .route("/models/{model}", get(show))
@@ -26,7 +29,10 @@ pub(crate) fn routes() -> Router<Arc<Gateway>> {
 }
 
 pub(crate) async fn unknown_route(OriginalUri(uri): OriginalUri) -> ApiError {
-    let message = format!("there is no `{}`; of OpenAI's API there are /v1/embeddings and /v1/models", uri.path());
+    let message = format!(
+        "there is no `{}`; of OpenAI's API there are /v1/chat/completions, /v1/completions, /v1/embeddings and /v1/models",
+        uri.path()
+    );
     ApiError::new(Reason::RouteNotFound, message)
 }
 

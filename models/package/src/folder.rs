@@ -1,4 +1,4 @@
-//! A model's folder on disk as [`ModelFiles`]: every file opened once, the large ones mapped.
+//! A model's folder on disk, or its one file, as [`ModelFiles`]: every file opened once, the large ones mapped.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -15,19 +15,27 @@ pub const SIGNATURE: &str = "model.sig";
 pub const FILES_MAX: usize = 10_000;
 /// The deepest folder nesting inside a package.
 pub const DEPTH_MAX: usize = 16;
+/// How names of files end that are a whole model.
+pub const GGUF: &str = ".gguf";
 /// Larger files are mapped instead of read.
 const MAPPED_ABOVE_BYTES: u64 = 1 << 20;
 
 /// What version control keeps at a folder's top; OpenSSF Model Signing's reference tool does not sign it either.
 const NO_PART_OF_A_MODEL: [&str; 5] = [SIGNATURE, ".git", ".gitattributes", ".github", ".gitignore"];
 
-/// Opens every file below `root`, but its signature and what version control put there.
+/// Opens every file below `root`, but its signature and what version control put there. A GGUF file is a package by itself.
 ///
 /// # Errors
 /// [`PackageError`] naming what cannot be read, or what there is too much of.
 pub fn open(root: &Path) -> Result<ModelFiles, PackageError> {
     let mut files = Vec::new();
-    add(root, "", 0, &mut files)?;
+    match root.file_name().and_then(|name| name.to_str()) {
+        Some(name) if name.ends_with(GGUF) && root.is_file() => {
+            let bytes = read(root).map_err(|source| PackageError::Read { path: root.to_owned(), source })?;
+            files.push((name.to_owned(), bytes));
+        }
+        _ => add(root, "", 0, &mut files)?,
+    }
     Ok(ModelFiles::new(root.display().to_string(), files))
 }
 

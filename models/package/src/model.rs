@@ -10,12 +10,17 @@ use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
 use crate::placement::PlacementManifest;
-use crate::serving::{BackendChoice, BatchingManifest, CacheManifest, RawPrecision};
+use crate::serving::{BackendChoice, BatchingManifest, CacheManifest, GenerationManifest, RawPrecision};
 use crate::strict_toml::{self, TomlError};
 use crate::{ModelName, ModelVersion, Sha256Digest, folder};
 
 /// The manifest's file name.
 pub const MANIFEST: &str = "headland.model.toml";
+
+const CONFIG: &str = "config.json";
+const WEIGHTS: &str = "model.safetensors";
+/// Where the weights are in several files.
+const WEIGHTS_INDEX: &str = "model.safetensors.index.json";
 
 /// What kind of model a folder holds, and so which backend can load it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,6 +29,11 @@ pub enum Format {
     HuggingFaceEncoder,
     /// An ONNX graph, at this path inside the folder.
     Onnx(String),
+    /// A language model that answers token by token, as Hugging Face stores it: `config.json` and safetensors, one file or
+    /// several.
+    HuggingFaceDecoder,
+    /// The same in one GGUF file, at this path inside the folder.
+    Gguf(String),
 }
 
 /// A model's files, looked through.
@@ -51,6 +61,8 @@ pub struct ModelPackage {
     pub batching: BatchingManifest,
     /// Memory for answers that are given again, in bytes; 0 remembers none.
     pub cache_bytes_max: u64,
+    /// How it answers, if it is a language model.
+    pub generation: GenerationManifest,
     /// Where in a fleet it may be.
     pub placement: PlacementManifest,
 }
@@ -95,6 +107,7 @@ struct RawManifest {
     precision_cosine_min: Option<f32>,
     batching: Option<BatchingManifest>,
     cache: Option<CacheManifest>,
+    generation: Option<GenerationManifest>,
     #[serde(default)]
     placement: PlacementManifest,
 }
@@ -132,14 +145,28 @@ impl ModelPackage {
                 some => some,
             },
         };
+        let manifest_keys = ManifestKeys {
+            generation: manifest.generation.is_some(),
+            several: manifest.instances.is_some_and(|instances| instances > 1),
+            precision: manifest.precision != RawPrecision::Full,
+            backend: manifest.backend != BackendChoice::Auto,
+            batching: manifest.batching.is_some(),
+            cache: manifest.cache.is_some(),
+        };
+        let generation = manifest.generation.unwrap_or_default();
+        generation.check().map_err(|problem| unusable(format!("{MANIFEST}: {problem}")))?;
         // Absent is not the same as empty: serde's default of `enabled` is for a table that is there.
         let batching = manifest.batching.unwrap_or(BatchingManifest { enabled: true, ..BatchingManifest::default() });
         batching.check().map_err(|problem| unusable(format!("{MANIFEST}: {problem}")))?;
         let paths: Vec<&str> = files.iter().map(|(path, _)| path).collect();
-        let format = format_of(&paths, manifest.graph).map_err(unusable)?;
+        let decoder = files.get(CONFIG).is_some_and(|config| is_decoder(config));
+        let format = format_of(&paths, manifest.graph, decoder).map_err(unusable)?;
+        if let Some(problem) = without_effect(&manifest_keys, &format) {
+            return Err(unusable(format!("{MANIFEST}: {problem}")));
+        }
         let files = match &format {
             Format::Onnx(graph) => files.with_graph(graph.as_str()),
-            Format::HuggingFaceEncoder => files,
+            Format::HuggingFaceEncoder | Format::HuggingFaceDecoder | Format::Gguf(_) => files,
         };
         Ok(ModelPackage {
             files,
@@ -153,6 +180,7 @@ impl ModelPackage {
             precision_cosine_min: manifest.precision_cosine_min.unwrap_or(PRECISION_COSINE_MIN),
             batching,
             cache_bytes_max: manifest.cache.map_or(0, |cache| cache.max_bytes.0),
+            generation,
             placement: manifest.placement,
         })
     }
@@ -185,8 +213,56 @@ fn parse(label: &str, text: &[u8]) -> Result<RawManifest, PackageError> {
     Ok(strict_toml::parse(label, text)?)
 }
 
-/// Decides the format from the file list alone.
-fn format_of(files: &[&str], graph: Option<String>) -> Result<Format, String> {
+/// What of the manifest only some formats know.
+struct ManifestKeys {
+    generation: bool,
+    several: bool,
+    precision: bool,
+    backend: bool,
+    batching: bool,
+    cache: bool,
+}
+
+/// What is said that has no effect on a model of this format: nobody is to think that it had.
+fn without_effect(keys: &ManifestKeys, format: &Format) -> Option<String> {
+    let ManifestKeys { generation, several, precision, backend, batching, cache } = *keys;
+    if !format.is_decoder() {
+        return generation.then(|| "[generation] is for language models, which this is not; leave it out".to_owned());
+    }
+    let said = [
+        (several, "`instances`"),
+        (precision, "`precision`"),
+        (backend, "`backend`"),
+        (batching, "[batching]"),
+        (cache, "[cache]"),
+    ];
+    let (_, key) = said.into_iter().find(|(said, _)| *said)?;
+    Some(format!(
+        "{key} has no effect on a language model, whose answers share every step; leave it out, or see [generation]"
+    ))
+}
+
+impl Format {
+    /// Whether it is a language model that answers token by token.
+    pub fn is_decoder(&self) -> bool {
+        matches!(self, Format::HuggingFaceDecoder | Format::Gguf(_))
+    }
+}
+
+/// Whether a `config.json` is that of a model that writes: transformers names the class that does.
+fn is_decoder(config: &[u8]) -> bool {
+    #[derive(Deserialize)]
+    struct Config {
+        #[serde(default)]
+        architectures: Vec<String>,
+    }
+    let Ok(Config { architectures }) = serde_json::from_slice(config) else { return false };
+    let writes = |class: &String| class.ends_with("ForCausalLM") || class.ends_with("ForConditionalGeneration");
+    architectures.first().is_some_and(writes)
+}
+
+/// Decides the format from the file list, and whether `config.json` is that of a model that writes.
+fn format_of(files: &[&str], graph: Option<String>, decoder: bool) -> Result<Format, String> {
     let has = |name: &str| files.contains(&name);
     if let Some(graph) = graph {
         return if has(&graph) {
@@ -195,7 +271,10 @@ fn format_of(files: &[&str], graph: Option<String>) -> Result<Format, String> {
             Err(format!("{MANIFEST} says `graph = \"{}\"`, but there is no such file", graph))
         };
     }
-    if has("config.json") && has("model.safetensors") {
+    if decoder && (has(WEIGHTS) || has(WEIGHTS_INDEX)) {
+        return Ok(Format::HuggingFaceDecoder);
+    }
+    if !decoder && has(CONFIG) && has(WEIGHTS) {
         return Ok(Format::HuggingFaceEncoder);
     }
     let onnx: Vec<&str> = files.iter().copied().filter(|file| file.ends_with(".onnx")).collect();
@@ -210,13 +289,18 @@ fn format_of(files: &[&str], graph: Option<String>) -> Result<Format, String> {
             ));
         }
     }
-    if files.iter().any(|file| file.ends_with(".gguf")) {
-        return Err("a GGUF file; this version loads ONNX graphs and sentence-transformers folders".into());
+    let gguf: Vec<&str> = files.iter().copied().filter(|file| file.ends_with(".gguf")).collect();
+    match gguf.as_slice() {
+        [only] => return Ok(Format::Gguf((*only).to_owned())),
+        [] => {}
+        several => {
+            return Err(format!("several GGUF files ({}); keep the one that is to be loaded", several.join(", ")));
+        }
     }
-    if has("config.json") {
+    if has(CONFIG) {
         return Err("config.json is there, but model.safetensors is missing".into());
     }
-    Err("no model found; expected config.json with model.safetensors, or an .onnx file".into())
+    Err("no model found; expected config.json with model.safetensors, an .onnx file, or a .gguf file".into())
 }
 
 #[cfg(test)]
@@ -225,7 +309,7 @@ mod tests {
     use crate::Accelerator;
 
     fn format(files: &[&str]) -> Result<Format, String> {
-        format_of(files, None)
+        format_of(files, None, false)
     }
 
     #[test]
@@ -236,11 +320,49 @@ mod tests {
     }
 
     #[test]
+    fn language_models_are_told_by_their_class_and_by_their_file() {
+        assert_eq!(format(&["tiny.q4_0.gguf", "README.md"]), Ok(Format::Gguf("tiny.q4_0.gguf".into())));
+        for weights in ["model.safetensors", "model.safetensors.index.json"] {
+            assert_eq!(format_of(&["config.json", weights], None, true), Ok(Format::HuggingFaceDecoder));
+        }
+        for (config, decoder) in [
+            (r#"{"architectures": ["LlamaForCausalLM"]}"#, true),
+            (r#"{"architectures": ["Gemma3ForConditionalGeneration"]}"#, true),
+            (r#"{"architectures": ["BertModel"]}"#, false),
+            (r#"{"model_type": "bert"}"#, false),
+            ("not json", false),
+        ] {
+            assert_eq!(is_decoder(config.as_bytes()), decoder, "{config}");
+        }
+    }
+
+    #[test]
+    fn what_has_no_effect_is_refused() {
+        let package = |config: &str, manifest: &str| {
+            let file = |name: &str, text: &str| (name.to_owned(), bytes::Bytes::from(text.to_owned()));
+            let files = [file("config.json", config), file("model.safetensors", ""), file(MANIFEST, manifest)];
+            ModelPackage::of(ModelFiles::new("m", files)).map_err(|error| error.to_string())
+        };
+        let (writes, embeds) = (r#"{"architectures": ["LlamaForCausalLM"]}"#, r#"{"architectures": ["BertModel"]}"#);
+        let own = package(writes, "[generation]\nmax_context = 512\nkv_cache = '64MiB'\nmax_streams = 4").unwrap();
+        assert_eq!((own.generation.max_context, own.generation.kv_cache.unwrap().0), (Some(512), 64 << 20));
+        for (config, manifest, expected) in [
+            (writes, "instances = 2", "`instances` has no effect"),
+            (writes, "[batching]", "[batching] has no effect"),
+            (writes, "[generation]\nmax_streams = 0", "at least 1"),
+            (embeds, "[generation]", "[generation] is for language models"),
+        ] {
+            let error = package(config, manifest).unwrap_err();
+            assert!(error.contains(expected), "{manifest}: {error}");
+        }
+    }
+
+    #[test]
     fn what_cannot_be_decided_says_what_to_write() {
         for (files, expected) in [
             (&["a.onnx", "b.onnx"][..], "say which with `graph = "),
             (&["config.json"][..], "model.safetensors is missing"),
-            (&["m.gguf"][..], "a GGUF file"),
+            (&["a.gguf", "b.gguf"][..], "several GGUF files"),
             (&[][..], "no model found"),
         ] {
             let error = format(files).unwrap_err();

@@ -104,6 +104,28 @@ pub struct CacheManifest {
     pub max_bytes: ByteSize,
 }
 
+/// `[generation]`: how a language model answers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GenerationManifest {
+    /// Tokens of a prompt and its answer together; what the model was made for when absent.
+    pub max_context: Option<usize>,
+    /// Memory for keys and values.
+    pub kv_cache: Option<ByteSize>,
+    /// Answers that are under way at a time.
+    pub max_streams: Option<usize>,
+}
+
+impl GenerationManifest {
+    /// Refuses numbers that cannot be.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        if [self.max_context, self.max_streams].contains(&Some(0)) || self.kv_cache == Some(ByteSize(0)) {
+            return Err("[generation] numbers are at least 1".to_owned());
+        }
+        Ok(())
+    }
+}
+
 impl BatchingManifest {
     /// Refuses numbers that cannot be.
     pub(crate) fn check(&self) -> Result<(), String> {

@@ -1,8 +1,9 @@
 //! One model as its callers see it: a signature, and an `infer` to await. It is loaded here or runs elsewhere; callers cannot
-//! tell, but by time.
+//! tell, but by time. A language model besides tells its answers piece by piece, to whoever asks for a [`Generator`].
 
 mod division;
 mod elsewhere;
+mod generating;
 mod here;
 mod options;
 mod run;
@@ -16,6 +17,9 @@ use std::time::{Duration, Instant};
 
 pub use division::REQUEST_ROWS_MAX;
 pub use elsewhere::{Described, Distant, Routed};
+pub use generating::{Generation, Generator, INLINE_PROMPT_BYTES_MAX, Pieces};
+use headland_chat::Tokens;
+use headland_generation::Engine;
 use headland_nn_core::{Device, Executor, NnError, OutputSelection, Signature};
 use headland_package::{ModelName, ModelVersion, Sha256Digest};
 use headland_text::TextEncoder;
@@ -66,6 +70,8 @@ pub struct Model {
 /// Where it runs.
 enum Place {
     Here(Box<Here>),
+    /// Here, token by token.
+    Generating(Arc<Generator>),
     Elsewhere(Box<Elsewhere>),
 }
 
@@ -84,6 +90,18 @@ impl Model {
         Ok(Model::at(info, Place::Here(Box::new(here))))
     }
 
+    /// A language model: `engine` runs it on `device`, `tokens` is its tokenizer, and `described` how it runs, for people.
+    pub fn generating(
+        info: ModelInfo,
+        engine: Engine,
+        tokens: Arc<Tokens>,
+        device: Device,
+        described: Option<String>,
+    ) -> Self {
+        let generator = Generator::new(info.name.to_arc(), engine, tokens, device, described);
+        Model::at(info, Place::Generating(Arc::new(generator)))
+    }
+
     fn at(info: ModelInfo, place: Place) -> Self {
         let (started, last_asked_ms) = (Instant::now(), AtomicU64::new(0));
         Model { info, started, last_asked_ms, place, spill: RwLock::default() }
@@ -98,6 +116,7 @@ impl Model {
     pub fn signature(&self) -> &Signature {
         match &self.place {
             Place::Here(here) => &here.signature,
+            Place::Generating(generator) => &generator.signature,
             Place::Elsewhere(elsewhere) => &elsewhere.described.signature,
         }
     }
@@ -106,19 +125,25 @@ impl Model {
     pub fn device(&self) -> Device {
         match &self.place {
             Place::Here(here) => here.device,
+            Place::Generating(generator) => generator.device,
             Place::Elsewhere(elsewhere) => elsewhere.described.device,
         }
     }
 
     /// Memory of this machine's device it takes while idle, in bytes.
     pub fn memory_bytes(&self) -> u64 {
-        self.here().map_or(0, |here| here.memory_bytes)
+        match &self.place {
+            Place::Here(here) => here.memory_bytes,
+            Place::Generating(generator) => generator.memory_bytes(),
+            Place::Elsewhere(_) => 0,
+        }
     }
 
-    /// The most tokens of one text that reach it, if it takes text.
+    /// The most tokens of one text that reach it, if it takes text in place of its graph's inputs.
     pub fn tokens_max(&self) -> Option<usize> {
         match &self.place {
             Place::Here(here) => here.text.as_ref().map(|text| text.max_sequence_length()),
+            Place::Generating(_) => None,
             Place::Elsewhere(elsewhere) => elsewhere.described.tokens_max,
         }
     }
@@ -127,19 +152,33 @@ impl Model {
     pub fn stats(&self) -> &ModelStats {
         match &self.place {
             Place::Here(here) => &here.shared.stats,
+            Place::Generating(generator) => &generator.stats,
             Place::Elsewhere(elsewhere) => &elsewhere.stats,
         }
     }
 
     /// Whether it is loaded here.
     pub fn is_here(&self) -> bool {
-        self.here().is_some()
+        !matches!(self.place, Place::Elsewhere(_))
+    }
+
+    /// What answers token by token, of a language model that is loaded here.
+    pub fn generator(&self) -> Option<&Arc<Generator>> {
+        match &self.place {
+            Place::Generating(generator) => Some(generator),
+            Place::Here(_) | Place::Elsewhere(_) => None,
+        }
+    }
+
+    /// Whether it is a language model, here or elsewhere: it says so by what it takes and gives.
+    pub fn generates(&self) -> bool {
+        self.generator().is_some() || generating::is_signature(self.signature())
     }
 
     fn here(&self) -> Option<&Here> {
         match &self.place {
             Place::Here(here) => Some(here),
-            Place::Elsewhere(_) => None,
+            Place::Generating(_) | Place::Elsewhere(_) => None,
         }
     }
 
@@ -156,7 +195,11 @@ impl Model {
 
     /// Requests waiting here right now.
     pub fn pending(&self) -> usize {
-        self.here().map_or(0, |here| here.shared.queue.len())
+        match &self.place {
+            Place::Here(here) => here.shared.queue.len(),
+            Place::Generating(generator) => generator.engine().stats().waiting,
+            Place::Elsewhere(_) => 0,
+        }
     }
 
     /// The selection of the outputs called `names`; all of them when there are none.
@@ -179,18 +222,27 @@ impl Model {
     pub fn runs_alone(&self) -> Option<&str> {
         match &self.place {
             Place::Here(here) => here.runs_alone(),
+            Place::Generating(_) => Some("answers come token by token, and share every step"),
             Place::Elsewhere(_) => Some("it runs elsewhere, and is batched there"),
         }
     }
 
     /// Number of executors here.
     pub fn executors(&self) -> usize {
-        self.here().map_or(0, |here| here.shared.executors())
+        match &self.place {
+            Place::Here(here) => here.shared.executors(),
+            Place::Generating(_) => 1,
+            Place::Elsewhere(_) => 0,
+        }
     }
 
     /// How the backend runs it, for people, where that was a choice.
     pub fn described(&self) -> Option<&str> {
-        self.here().and_then(|here| here.executor.as_deref())
+        match &self.place {
+            Place::Here(here) => here.executor.as_deref(),
+            Place::Generating(generator) => generator.described.as_deref(),
+            Place::Elsewhere(_) => None,
+        }
     }
 
     /// Whether answers are remembered here.
@@ -210,7 +262,19 @@ impl Model {
         self.counted(call, spill).await
     }
 
-    /// The same, without passing it on: for requests that were passed on to here.
+    /// Answers piece by piece, if it is a language model that is here, and the request says `"stream": true` among its
+    /// parameters; otherwise nothing has happened.
+    ///
+    /// # Errors
+    /// As [`Self::infer`].
+    pub async fn stream(&self, call: &Call) -> Result<Option<Pieces>, NnError> {
+        match &self.place {
+            Place::Generating(generator) => generator.stream(call).await,
+            Place::Here(_) | Place::Elsewhere(_) => Ok(None),
+        }
+    }
+
+    /// As [`Self::infer`], without passing it on: for requests that were passed on to here.
     ///
     /// # Errors
     /// As [`Self::infer`], and [`NnError::Unreachable`] for a model that is not here.
@@ -229,6 +293,7 @@ impl Model {
         let canceled = CountCanceled(Some(stats));
         let result = match (&self.place, spill) {
             (Place::Elsewhere(elsewhere), _) => elsewhere.distant.infer(call).await,
+            (Place::Generating(generator), _) => generator.infer(call).await,
             (Place::Here(here), None) => here.answer(call, Instant::now()).await,
             (Place::Here(here), Some(spill)) => here.answer_or_spill(call, &*spill).await,
         };
@@ -244,22 +309,28 @@ impl Model {
     pub(crate) fn spill_to(&self, routed: Option<&Routed>) {
         let distant = routed.and_then(|routed| match &routed.model().place {
             Place::Elsewhere(elsewhere) => Some(elsewhere.distant.clone()),
-            Place::Here(_) => None,
+            Place::Here(_) | Place::Generating(_) => None,
         });
         *self.spill.write().unwrap_or_else(PoisonError::into_inner) = distant;
     }
 
     /// Refuses new requests. Those that wait are still answered.
     pub fn close(&self) {
-        if let Some(here) = self.here() {
-            here.close();
+        match &self.place {
+            Place::Here(here) => here.close(),
+            Place::Generating(generator) => generator.engine().close(),
+            Place::Elsewhere(_) => {}
         }
     }
 
     /// Closes and waits, for at most `max`, until every waiting request is answered and the executors are dropped: whether
     /// it came to that. Blocks.
     pub fn drain(&self, max: Duration) -> bool {
-        self.here().is_none_or(|here| here.drain(max))
+        match &self.place {
+            Place::Here(here) => here.drain(max),
+            Place::Generating(generator) => generator.engine().drain(max),
+            Place::Elsewhere(_) => true,
+        }
     }
 }
 

@@ -54,6 +54,9 @@ const BATCH_BOUNDS: [f64; 8] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0];
 /// Upper bounds of the buckets for time in the queue, in seconds.
 const DELAY_BOUNDS: [f64; 12] = [0.0001, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0];
 
+/// Upper bounds of the buckets for the time to a first token, in seconds.
+const FIRST_TOKEN_BOUNDS: [f64; 12] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
+
 /// How often values fell below some bounds.
 #[derive(Debug)]
 pub struct Histogram {
@@ -108,6 +111,8 @@ pub struct ModelStats {
     cache: [AtomicU64; 2],
     batch_requests: Histogram,
     queue_delay: Histogram,
+    first_token: Histogram,
+    first_token_us: AtomicU64,
 }
 
 impl Default for ModelStats {
@@ -129,6 +134,8 @@ impl Default for ModelStats {
             cache: Default::default(),
             batch_requests: Histogram::new(&BATCH_BOUNDS),
             queue_delay: Histogram::new(&DELAY_BOUNDS),
+            first_token: Histogram::new(&FIRST_TOKEN_BOUNDS),
+            first_token_us: AtomicU64::default(),
         }
     }
 }
@@ -221,6 +228,21 @@ impl ModelStats {
     /// Time that successful requests were in the queue, in seconds.
     pub fn queue_delay(&self) -> &Histogram {
         &self.queue_delay
+    }
+
+    /// Time to the first token of an answer, of a language model, in seconds.
+    pub fn first_tokens(&self) -> &Histogram {
+        &self.first_token
+    }
+
+    /// The same, all together, in microseconds.
+    pub fn first_token_us(&self) -> u64 {
+        self.first_token_us.load(Relaxed)
+    }
+
+    pub(crate) fn first_token(&self, took: Duration) {
+        self.first_token.observe(took.as_secs_f64());
+        self.first_token_us.fetch_add(micros(took), Relaxed);
     }
 
     pub(crate) fn executed(&self, requests: usize, rows: usize, took: Duration) {

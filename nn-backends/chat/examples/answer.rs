@@ -22,7 +22,13 @@ fn main() -> anyhow::Result<()> {
     let files = folder::open(folder.as_ref())?;
     let tokens = Arc::new(Tokens::open(&files)?);
     let threads = available_parallelism()?.get();
-    let options = DecoderOptions { threads, cache_bytes: CACHE_BYTES, context_max: None, cache: CacheStorage::F16 };
+    let options = DecoderOptions {
+        threads,
+        cache_bytes: CACHE_BYTES,
+        sequences_max: 32,
+        context_max: None,
+        cache: CacheStorage::F16,
+    };
     let model = load(&files, &options)?;
     let prompt = match tokens.template() {
         Ok(template) => {

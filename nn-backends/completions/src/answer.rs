@@ -122,6 +122,29 @@ impl Chunks {
         event(&json!({"error": {"message": message, "type": "server_error", "param": null, "code": "internal"}}))
     }
 
+    /// All events of an answer that has come whole, as [`Whole::finish`] wrote it.
+    pub fn of_whole(kind: Kind, mut object: Value, include_usage: bool) -> String {
+        let (mut choices, usage) = (object["choices"].take(), object["usage"].take());
+        if kind == Kind::Chat {
+            object["object"] = "chat.completion.chunk".into();
+        }
+        for choice in choices.as_array_mut().into_iter().flatten() {
+            // What a message is as a whole, its one delta is too.
+            if let Some(message) = choice.as_object_mut().and_then(|choice| choice.remove("message")) {
+                choice["delta"] = message;
+            }
+        }
+        let mut events = String::new();
+        object["choices"] = choices;
+        events += &event(&object);
+        if include_usage {
+            object["choices"] = json!([]);
+            object["usage"] = usage;
+            events += &event(&object);
+        }
+        events + "data: [DONE]\n\n"
+    }
+
     fn event(&self, choices: Vec<Value>) -> String {
         let mut object = self.head.object(true, choices);
         if self.include_usage {

@@ -22,7 +22,13 @@ fn main() -> anyhow::Result<()> {
         _ => anyhow::bail!("measure_decoder FILE.gguf THREADS [STREAMS]"),
     };
     let streams: usize = arguments.get(2).map_or(Ok(1), |streams| streams.parse())?;
-    let options = DecoderOptions { threads, cache_bytes: 1 << 30, context_max: None, cache: CacheStorage::F16 };
+    let options = DecoderOptions {
+        threads,
+        cache_bytes: 1 << 30,
+        sequences_max: 32,
+        context_max: None,
+        cache: CacheStorage::F16,
+    };
     let begin = Instant::now();
     let folder = folder::open(path.parent().context("a file in a folder")?)?;
     let name = path.file_name().and_then(|name| name.to_str()).context("a file's name")?;

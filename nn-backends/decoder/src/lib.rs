@@ -15,4 +15,4 @@ mod weights;
 
 pub use architecture::{Architecture, Family, Layer};
 pub use decoder::Decoder;
-pub use load::{DecoderOptions, load};
+pub use load::{CacheSize, DecoderOptions, load};

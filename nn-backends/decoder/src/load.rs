@@ -16,8 +16,10 @@ use crate::weights::{Part, Stored, Weights};
 pub struct DecoderOptions {
     /// Threads that compute together, at least one.
     pub threads: usize,
-    /// Memory for keys and values, in bytes.
+    /// Memory for keys and values, in bytes; no more is taken than the sequences need.
     pub cache_bytes: u64,
+    /// Sequences at a time.
+    pub sequences_max: usize,
     /// Tokens of a sequence, if fewer than the model was made for.
     pub context_max: Option<usize>,
     /// In what numbers keys and values are kept.
@@ -32,23 +34,69 @@ const CONFIG: &str = "config.json";
 /// # Errors
 /// [`NnError::BadModel`] naming file and cause; [`NnError::TooLarge`] when `cache_bytes` are not enough for one page.
 pub fn load(model: &ModelFiles, options: &DecoderOptions) -> Result<Decoder, NnError> {
+    let (architecture, weights) = open(model, options.context_max)?;
+    let loader = Loader { level: Level::best(), weights, architecture };
+    loader.load(options)
+}
+
+/// What keys and values take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CacheSize {
+    /// Memory of a page, in bytes.
+    pub page_bytes: u64,
+    /// Pages.
+    pub pages: u32,
+    /// Tokens of a sequence.
+    pub context_max: usize,
+}
+
+impl CacheSize {
+    /// What [`load`] will take with the same options. Reads the model's configuration alone.
+    ///
+    /// # Errors
+    /// As [`load`].
+    pub fn of(model: &ModelFiles, options: &DecoderOptions) -> Result<Self, NnError> {
+        let (architecture, _) = open(model, options.context_max)?;
+        CacheSize::of_architecture(&architecture, options)
+    }
+
+    fn of_architecture(architecture: &Architecture, options: &DecoderOptions) -> Result<Self, NnError> {
+        let Architecture { key_heads, head_size, context_max, ref layers, .. } = *architecture;
+        let page_bytes = options.cache.page_bytes(layers.len(), key_heads, head_size).map(|bytes| bytes as u64);
+        let page_bytes = page_bytes.ok_or_else(|| NnError::bad_model("a page of its cache cannot be counted"))?;
+        let needed = context_max.div_ceil(PAGE_TOKENS).saturating_mul(options.sequences_max.max(1));
+        let pages = (options.cache_bytes / page_bytes.max(1)).min(needed as u64);
+        let pages = u32::try_from(pages).unwrap_or(u32::MAX);
+        if pages == 0 {
+            let (bytes, all) = (page_bytes, options.cache_bytes);
+            let problem =
+                format!("keys and values of {PAGE_TOKENS} tokens take {bytes} bytes, and there are {all} for all");
+            return Err(NnError::TooLarge(problem.into()));
+        }
+        Ok(CacheSize { page_bytes, pages, context_max })
+    }
+
+    /// Memory of all of it, in bytes.
+    pub fn bytes(&self) -> u64 {
+        self.page_bytes.saturating_mul(u64::from(self.pages))
+    }
+}
+
+fn open(model: &ModelFiles, context_max: Option<usize>) -> Result<(Architecture, Weights), NnError> {
     let gguf = model.iter().find(|(path, _)| path.ends_with(".gguf")).map(|(path, _)| path.to_owned());
     let bad = |path: &str, problem: String| NnError::bad_model(format!("{}: {problem}", model.describe(path)));
-    let (architecture, weights) = match gguf {
+    Ok(match gguf {
         Some(path) => {
             let file = Gguf::parse(model.require(&path)?).map_err(|problem| bad(&path, problem))?;
-            let architecture =
-                architecture::from_gguf(&file, options.context_max).map_err(|problem| bad(&path, problem))?;
+            let architecture = architecture::from_gguf(&file, context_max).map_err(|problem| bad(&path, problem))?;
             (architecture, Weights::of_gguf(model.describe(&path), file))
         }
         None => {
-            let architecture = architecture::from_config(model.require(CONFIG)?, options.context_max);
+            let architecture = architecture::from_config(model.require(CONFIG)?, context_max);
             let architecture = architecture.map_err(|problem| bad(CONFIG, problem))?;
             (architecture, Weights::of_folder(model)?)
         }
-    };
-    let loader = Loader { level: Level::best(), weights, architecture };
-    loader.load(options)
+    })
 }
 
 struct Loader {
@@ -61,15 +109,7 @@ impl Loader {
     fn load(self, options: &DecoderOptions) -> Result<Decoder, NnError> {
         let Architecture { family, vocabulary, hidden, key_heads, head_size, context_max, .. } = self.architecture;
         let layers = self.architecture.layers.len();
-        let page_bytes = options.cache.page_bytes(layers, key_heads, head_size).map(|bytes| bytes as u64);
-        let page_bytes = page_bytes.ok_or_else(|| NnError::bad_model("a page of its cache cannot be counted"))?;
-        let pages = u32::try_from(options.cache_bytes / page_bytes).unwrap_or(u32::MAX);
-        if pages == 0 {
-            let (bytes, all) = (page_bytes, options.cache_bytes);
-            let problem =
-                format!("keys and values of {PAGE_TOKENS} tokens take {bytes} bytes, and there are {all} for all");
-            return Err(NnError::TooLarge(problem.into()));
-        }
+        let CacheSize { page_bytes, pages, .. } = CacheSize::of_architecture(&self.architecture, options)?;
         let embedding = self.weights.matrix(family, Part::Embedding, 0, [vocabulary, hidden])?;
         let head = match self.weights.has(family, Part::Head, 0, "weight") {
             true => self.projection(&[(Part::Head, vocabulary)], 0, hidden)?,

@@ -12,6 +12,7 @@ use std::any::Any;
 use std::convert::Infallible;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::task::{Context, Poll};
 use std::thread;
 use std::time::Duration;
 
@@ -252,6 +253,11 @@ impl Answer {
     /// What comes next; `None` after the end.
     pub async fn next(&mut self) -> Option<Delta> {
         self.0.recv().await
+    }
+
+    /// The same, for those who wait for several.
+    pub fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Delta>> {
+        self.0.poll_recv(context)
     }
 
     /// The same, blocking the thread.

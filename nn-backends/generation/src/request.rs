@@ -135,6 +135,16 @@ pub enum Refused {
     ShuttingDown,
 }
 
+impl FinishReason {
+    /// OpenAI's word for it.
+    pub fn word(self) -> &'static str {
+        match self {
+            FinishReason::Stop => "stop",
+            FinishReason::Length => "length",
+        }
+    }
+}
+
 impl Delta {
     /// Adds what came after.
     pub(crate) fn extend(&mut self, after: Delta) {

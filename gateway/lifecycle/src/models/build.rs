@@ -11,6 +11,7 @@ use headland_text::TextEncoder;
 
 use crate::models::budget::Reservation;
 use crate::models::contest::{self, Contestant, Loss, Results};
+use crate::models::generation::{self, GenerationPlan};
 use crate::models::settle::settle;
 
 /// The backends there are. Opening one may fail when its library is not there, so it happens when a model needs it.
@@ -70,6 +71,8 @@ pub struct Plan {
     /// On how many executors; the backend knows best when absent.
     pub instances: Option<NonZeroUsize>,
     queue_max: Option<usize>,
+    /// How it answers, if it is a language model.
+    generation: Option<GenerationPlan>,
 }
 
 impl Plan {
@@ -85,7 +88,12 @@ impl Plan {
             (None, None) => Device::Cpu,
         };
         let instances = options.instances.or(package.instances);
-        Ok(Plan { package, device, instances, queue_max: options.queue_max })
+        let queue_max = options.queue_max;
+        let generation = match package.format.is_decoder() {
+            true => Some(GenerationPlan::of(&package, device, queue_max)?),
+            false => None,
+        };
+        Ok(Plan { package, device, instances, queue_max, generation })
     }
 
     /// Memory it will take, in bytes, as well as that can be told before: executors share the weights.
@@ -94,7 +102,7 @@ impl Plan {
             |path: &str| [".safetensors", ".onnx", ".gguf", ".bin", ".data"].iter().any(|end| path.ends_with(end));
         let files = self.package.files.iter().filter(|(path, _)| weights(path));
         let bytes: u64 = files.map(|(_, bytes)| bytes.len() as u64).sum();
-        bytes
+        bytes.saturating_add(self.generation.map_or(0, |generation| generation.cache_bytes()))
     }
 
     /// Loads it. Blocks for as long as that takes. `reservation` is corrected by what it came to, and lives as long as the
@@ -110,6 +118,10 @@ impl Plan {
         backends: &dyn Backends,
         reservation: Arc<Reservation>,
     ) -> Result<Model, BuildError> {
+        if let Some(generation) = self.generation {
+            let info = ModelInfo { name, version, digest, backend: generation::BACKEND.into() };
+            return Ok(generation.build(info, &self.package.files, reservation)?);
+        }
         let text = TextEncoder::open(&self.package.files)?;
         let (Contestant { backend, executors }, loss) = self.load(backends, &digest, text.as_ref())?;
         let info = ModelInfo { name, version, digest, backend: backend.name().into() };

@@ -221,6 +221,7 @@ impl ModelControl {
 /// not matter: inputs of ones say nothing to most models.
 async fn warm_up(model: &Model) {
     let inputs = match model.tokens_max() {
+        _ if model.generates() => one_token(),
         Some(_) => Tensor::from_strings([1], &["a"]).map(|text| vec![NamedTensor::new("text", text)]).ok(),
         None => ones(model.signature()),
     };
@@ -230,6 +231,13 @@ async fn warm_up(model: &Model) {
         Ok(_) | Err(NnError::InvalidInput(_)) => {}
         Err(error) => tracing::warn!(model = %model.info(), "the first run, to warm up, failed: {error}"),
     }
+}
+
+/// A prompt for a language model, of which one token is enough.
+fn one_token() -> Option<Vec<NamedTensor>> {
+    let texts = [("text", "a"), ("parameters", r#"{"max_tokens": 1}"#)];
+    let tensors = texts.map(|(name, text)| Some(NamedTensor::new(name, Tensor::from_strings([1], &[text]).ok()?)));
+    tensors.into_iter().collect()
 }
 
 /// An input of the smallest shape for each that the graph needs; `None` when that cannot be said.

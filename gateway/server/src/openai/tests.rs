@@ -117,7 +117,7 @@ async fn models_are_listed_and_shown() {
 
 #[tokio::test]
 async fn unknown_routes_and_methods_are_answered_in_openais_shape() {
-    let seen = post(&router(), "/v1/chat/completions", "{}").await;
+    let seen = post(&router(), "/v1/images/generations", "{}").await;
     assert_eq!((seen.status, &seen.json()["error"]["code"]), (StatusCode::NOT_FOUND, &json!("route_not_found")));
     let seen = get(&router(), "/v1/embeddings").await;
     assert_eq!((seen.status, seen.header("allow")), (StatusCode::METHOD_NOT_ALLOWED, Some("POST")));

@@ -21,8 +21,13 @@ pub struct Golden {
 
 pub const FAMILIES: [&str; 8] = ["llama", "llama3", "mistral", "qwen2", "qwen3", "gemma2", "gemma3", "phi3"];
 
-pub const OPTIONS: DecoderOptions =
-    DecoderOptions { threads: 2, cache_bytes: 16 << 20, context_max: None, cache: CacheStorage::F32 };
+pub const OPTIONS: DecoderOptions = DecoderOptions {
+    threads: 2,
+    cache_bytes: 16 << 20,
+    sequences_max: 1 << 20,
+    context_max: None,
+    cache: CacheStorage::F32,
+};
 
 pub fn folder(name: &str) -> PathBuf {
     Path::new("../../test-data/generation/tiny").join(name)

@@ -1,0 +1,116 @@
+//! From a parsed body to what the engine is asked: prompts by the model's template and tokenizer, a request for each answer.
+
+use headland_chat::Tokens;
+use headland_generation::{Decode, Request};
+use headland_nn_core::NnError;
+
+use crate::answer::{Kind, Whole};
+use crate::options::{BadRequest, Options};
+use crate::{Chat, Prompt, TextCompletion, parse_chat, parse_text};
+
+/// A request of either kind.
+#[derive(Clone, Debug)]
+pub enum Completion {
+    /// To go on with a conversation.
+    Chat(Chat),
+    /// To go on with texts.
+    Text(TextCompletion),
+}
+
+/// What the engine is asked, in the order of the answers: all to the first prompt, then all to the second.
+#[derive(Clone, Debug)]
+pub struct Asked {
+    /// One for each answer.
+    pub requests: Vec<Request>,
+    /// Answers to each prompt.
+    pub each: usize,
+    /// What goes before each answer, where the client asked for that.
+    pub echoes: Vec<Option<String>>,
+}
+
+/// A body that nothing can be asked for.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum AskError {
+    /// The client's fault.
+    #[error(transparent)]
+    Bad(#[from] BadRequest),
+    /// The tokenizer's.
+    #[error(transparent)]
+    Failed(#[from] NnError),
+}
+
+impl Completion {
+    /// Reads a body.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn parse(kind: Kind, body: &[u8]) -> Result<Self, BadRequest> {
+        match kind {
+            Kind::Chat => parse_chat(body).map(Completion::Chat),
+            Kind::Text => parse_text(body).map(Completion::Text),
+        }
+    }
+
+    /// Which kind it is.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Completion::Chat(_) => Kind::Chat,
+            Completion::Text(_) => Kind::Text,
+        }
+    }
+
+    /// What both kinds have.
+    pub fn options(&self) -> &Options {
+        match self {
+            Completion::Chat(chat) => &chat.options,
+            Completion::Text(text) => &text.options,
+        }
+    }
+
+    /// Tokenises, and makes the engine's requests. Takes as long as the prompts are.
+    ///
+    /// # Errors
+    /// Every [`AskError`].
+    pub fn ask(&self, tokens: &Tokens) -> Result<Asked, AskError> {
+        match self {
+            Completion::Chat(chat) => {
+                let template = tokens.template().map_err(|error| BadRequest::of("messages", error.to_string()))?;
+                let prompt = template.render(&chat.conversation);
+                let prompt = prompt.map_err(|error| BadRequest::of("messages", error.to_string()))?;
+                let prompt = tokens.encode(&prompt, false)?;
+                let each = chat.options.choices(1)?;
+                let requests =
+                    (0..each).map(|choice| chat.request(prompt.clone(), choice)).collect::<Result<_, _>>()?;
+                Ok(Asked { requests, each, echoes: vec![None; each] })
+            }
+            Completion::Text(text) => {
+                let each = text.options.choices(text.prompts.len())?;
+                let (mut requests, mut echoes) = (Vec::new(), Vec::new());
+                for prompt in &text.prompts {
+                    let (ids, echo) = match prompt {
+                        Prompt::Text(prompt) => (tokens.encode(prompt, true)?, text.echo.then(|| prompt.clone())),
+                        Prompt::Tokens(ids) => (ids.clone(), text.echo.then(|| tokens.decode(ids))),
+                    };
+                    for choice in 0..each {
+                        requests.push(text.request(ids.clone(), choice)?);
+                        echoes.push(echo.clone());
+                    }
+                }
+                Ok(Asked { requests, each, echoes })
+            }
+        }
+    }
+}
+
+impl Asked {
+    /// The object that the answers will make, with what goes before them in it.
+    pub fn whole(&self, kind: Kind, id: String, created_unix_s: u64, model: String) -> Whole {
+        let mut whole = Whole::new(kind, id, created_unix_s, model, self.each, self.requests.len());
+        for (index, echo) in self.echoes.iter().enumerate() {
+            if let Some(echo) = echo {
+                whole.echo(index, echo);
+            }
+        }
+        whole
+    }
+}
