@@ -3,6 +3,7 @@
 
 import base64
 import json
+import struct
 from pathlib import Path
 
 FUZZ = Path(__file__).resolve().parent
@@ -105,6 +106,35 @@ def weights() -> None:
     seed("safetensors_header", "file", len(raw).to_bytes(8, "little") + raw + bytes(1024))
 
 
+def ggufs() -> None:
+    """The files of `vocabularies.json` with few tokens: the fuzzer is to find its way through tables, not to read them all."""
+    def text(value: str) -> bytes:
+        return len(value.encode()).to_bytes(8, "little") + value.encode()
+
+    def value(entry) -> tuple[int, bytes]:
+        match entry:
+            case bool(): return 7, bytes([entry])
+            case int(): return 5, entry.to_bytes(4, "little")
+            case float(): return 6, struct.pack("<f", entry)
+            case str(): return 8, text(entry)
+        items = [value(item) for item in entry]
+        return 9, items[0][0].to_bytes(4, "little") + len(items).to_bytes(8, "little") + b"".join(raw for _, raw in items)
+
+    def file(entries: dict) -> bytes:
+        body = b"".join(text(key) + kind.to_bytes(4, "little") + raw for key, (kind, raw) in
+                        ((f"tokenizer.ggml.{key}", value(entry)) for key, entry in entries.items()))
+        return b"GGUF" + (3).to_bytes(4, "little") + bytes(8) + len(entries).to_bytes(8, "little") + body
+
+    pieces = ["<unk>", "<s>", "</s>", "<0x0A>", "\u2581", "a", "n", "s", "\u2581a", "an", "\u2581an"]
+    scores = {"model": "llama", "tokens": pieces, "scores": [-float(at) for at in range(11)], "token_type": [2, 3, 3, 6] + [1] * 7}
+    seed("gguf_tokenizer", "scores", file(scores))
+    seed("gguf_tokenizer", "flags", file(scores | {"add_space_prefix": False, "add_eos_token": True, "eot_token_id": 2}))
+    parts = ["a", "n", "s", "\u0120", "an", "\u0120an", "<s>"]
+    merges = {"model": "gpt2", "tokens": parts, "merges": ["a n", "\u0120 an"], "token_type": [1] * 6 + [3], "bos_token_id": 6}
+    for split in ["default", "llama-bpe", "qwen2", "smollm"]:
+        seed("gguf_tokenizer", split, file(merges | {"pre": split}))
+
+
 def tokenizer(model: dict, pre_tokenizer: dict, normalizer: dict | None) -> str:
     added = [{"id": at, "content": token, "single_word": False, "lstrip": False, "rstrip": False, "normalized": False,
               "special": True} for at, token in enumerate(["[CLS]", "[SEP]"])]
@@ -192,5 +222,5 @@ def peers() -> None:
     seed("peer_wire", "description", b"\x02" + json.dumps(described | {"inputs": [spec], "outputs": [spec]}).encode())
 
 
-for fill in [bundles, trust, manifests, weights, configs, graphs, requests, peers]:
+for fill in [bundles, trust, manifests, weights, ggufs, configs, graphs, requests, peers]:
     fill()

@@ -8,6 +8,7 @@ mod json;
 mod settings;
 mod template;
 mod tokens;
+mod vocabulary;
 
 pub use template::{ChatTemplate, Conversation, TemplateError};
 pub use tokens::Tokens;

@@ -3,12 +3,14 @@
 use std::sync::Arc;
 
 use headland_generation::Decode;
+use headland_gguf::Gguf;
 use headland_nn_core::{ModelFiles, NnError};
 use headland_text::library::{check, guarded};
 use tokenizers::Tokenizer;
 
 use crate::settings::Settings;
 use crate::template::ChatTemplate;
+use crate::vocabulary::Vocabulary;
 
 const TOKENIZER: &str = "tokenizer.json";
 
@@ -24,15 +26,24 @@ pub struct Tokens {
 
 impl Tokens {
     /// Opens the tokenizer of a folder: `tokenizer.json`, and what `tokenizer_config.json`, `generation_config.json`,
-    /// `config.json` and `chat_template.jinja` say beside it.
+    /// `config.json` and `chat_template.jinja` say beside it; or, where there is no such file, what stands in a GGUF file.
     ///
     /// # Errors
     /// [`NnError::BadModel`] naming file and cause.
     pub fn open(model: &ModelFiles) -> Result<Self, NnError> {
-        let settings = Settings::read(model)?;
-        let described = model.describe(TOKENIZER);
+        let gguf = model.iter().find(|(path, _)| path.ends_with(".gguf") && model.get(TOKENIZER).is_none());
+        let Some((path, file)) = gguf else {
+            return Self::build(model.describe(TOKENIZER), model.require(TOKENIZER)?, Settings::read(model)?);
+        };
+        let described = model.describe(path);
         let bad = |cause: String| NnError::bad_model(format!("{described}: {cause}"));
-        let json = model.require(TOKENIZER)?;
+        let file = Gguf::parse(file).map_err(bad)?;
+        let vocabulary = Vocabulary::read(&file).map_err(bad)?;
+        Self::build(described.clone(), &vocabulary.tokenizer_json(), vocabulary.settings())
+    }
+
+    fn build(described: String, json: &[u8], settings: Settings) -> Result<Self, NnError> {
+        let bad = |cause: String| NnError::bad_model(format!("{described}: {cause}"));
         check(json).map_err(bad)?;
         let mut tokenizer = guarded(|| Tokenizer::from_bytes(json)).map_err(bad)?;
         tokenizer.with_padding(None);

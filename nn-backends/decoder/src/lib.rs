@@ -7,7 +7,6 @@
 
 mod architecture;
 mod decoder;
-pub mod gguf;
 mod load;
 mod projection;
 mod team;

@@ -1,12 +1,12 @@
 //! From a model's files to a decoder: its configuration, its weights packed, its cache as large as the memory it may take.
 
 use headland_generation::ModelShape;
+use headland_gguf::Gguf;
 use headland_kernels::{CacheStorage, KeyValueCache, Level, PAGE_TOKENS, RmsNorm};
 use headland_nn_core::{ModelFiles, NnError};
 
 use crate::architecture::{self, Architecture, Family};
 use crate::decoder::{Block, Decoder, Embedding, Scratch};
-use crate::gguf::Gguf;
 use crate::projection::Projection;
 use crate::team::Team;
 use crate::weights::{Part, Stored, Weights};

@@ -3,11 +3,11 @@
 mod safetensors;
 
 use bytes::Bytes;
+use headland_gguf::{Gguf, Tensor};
 use headland_kernels::Storage;
 use headland_nn_core::{ModelFiles, NnError};
 
 use crate::architecture::Family;
-use crate::gguf::{Gguf, Tensor};
 use safetensors::Safetensors;
 
 /// Where the tensors of a model are.

@@ -1,9 +1,9 @@
 //! An [`Architecture`] out of a GGUF file's metadata, read as llama.cpp reads it.
 
+use headland_gguf::{Gguf, Value};
 use headland_kernels::Gate;
 
 use super::{Architecture, Family, KNOWN_IN_GGUF, LAYERS_MAX, Layer, Pairing, Rope, Scaling};
-use crate::gguf::{Gguf, Value};
 
 /// The architecture of the model in `file`, for contexts of `context` tokens at most where that is given.
 ///

@@ -3,11 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use ::safetensors::{Dtype, SafeTensors};
+use headland_gguf::Tensor;
 use headland_kernels::Storage;
 use headland_nn_core::{ModelFiles, NnError};
 use serde::Deserialize;
-
-use crate::gguf::Tensor;
 
 const FILE: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";

@@ -1,5 +1,7 @@
 //! GGUF files: what stands in their head, and where their tensors lie.
 //!
+//! Read by the decoder for its weights, and by `headland-chat` for the tokenizer that stands in the same file.
+//!
 //! The format is ggml's (docs/gguf.md of its repository), versions 2 and 3. Every count and size in it is a stranger's word:
 //! nothing is taken memory for that the file is not as long as, and every tensor is held against the file's end.
 
