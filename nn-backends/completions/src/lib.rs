@@ -10,7 +10,7 @@ mod chat;
 mod options;
 mod text;
 
-pub use answer::{Chunks, Kind, Whole};
+pub use answer::{Chunks, Kind, Whole, usage};
 pub use ask::{AskError, Asked, Completion};
 pub use chat::{Chat, parse_chat};
 pub use options::{BadRequest, CHOICES_MAX, Options};
