@@ -19,6 +19,7 @@ use std::time::Duration;
 use headland_nn_core::NnError;
 use tokio::sync::mpsc as answers;
 
+use crate::constraint::Held;
 use crate::detokenize::Decode;
 use crate::model::{LanguageModel, ModelShape};
 use crate::request::{Delta, Refused, Request};
@@ -158,11 +159,6 @@ impl Engine {
         &self.shape
     }
 
-    /// Sequences that have memory at a time.
-    pub fn running_max(&self) -> usize {
-        self.options.running_max
-    }
-
     /// Tokens of a prompt and its answer together, as the model and its memory allow.
     pub fn context_max(&self) -> usize {
         self.shape.context_max.min((self.shape.pages as usize).saturating_mul(self.shape.page_tokens))
@@ -183,7 +179,8 @@ impl Engine {
             return Err(Refused::QueueFull { queue_max: self.options.queue_max, retry_after: self.retry_after() });
         }
         let (sender, receiver) = answers::channel(DELTAS_MAX);
-        let submission = Submission { request, tokens_max, stops, sender };
+        let constraint = request.constraint.as_deref().map(Held::begin);
+        let submission = Submission { request, tokens_max, stops, constraint, sender };
         let submissions = self.submissions.lock().unwrap_or_else(PoisonError::into_inner);
         let sent = submissions.as_ref().is_some_and(|submissions| submissions.send(submission).is_ok());
         if !sent {

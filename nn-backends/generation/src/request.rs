@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use headland_nn_core::{NnError, seconds_up};
 
+use crate::constraint::Grammar;
 use crate::sampling::{BadParameter, Logprobs, SamplingParameters};
 use crate::stop::BadStop;
 
@@ -19,7 +20,9 @@ pub struct Request {
     pub sampling: SamplingParameters,
     /// Strings that end it, and are not told.
     pub stops: Vec<String>,
-    /// Whether it goes on where the model would end it.
+    /// The form it is to have.
+    pub constraint: Option<Arc<dyn Grammar>>,
+    /// Whether it goes on where the model would end it, and its form lets it.
     pub ignores_end: bool,
     /// Which app asks. Apps share the model by their weights, and no memory.
     pub app: Arc<str>,
@@ -35,6 +38,7 @@ impl Request {
             tokens_max: None,
             sampling: SamplingParameters::default(),
             stops: Vec::new(),
+            constraint: None,
             ignores_end: false,
             app: "".into(),
             weight: 1,

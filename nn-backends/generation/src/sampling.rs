@@ -1,6 +1,6 @@
 //! From logits to a token: [`Sampler`].
 //!
-//! In this order: bias and penalties change the logits, the temperature divides them, then the least likely tokens are cut
+//! In this order: bias and penalties change the logits, what a constraint does not allow goes, the temperature divides them, then the least likely tokens are cut
 //! off by `top_k`, `min_p` and `top_p`, and one of the rest is drawn. Without temperature the likeliest is taken, and of
 //! equally likely ones the first.
 
@@ -13,6 +13,7 @@ pub use parameters::{
 
 use std::collections::HashMap;
 
+use crate::constraint::TokenSet;
 use random::Random;
 
 /// Candidates that are sorted first: few distributions have their first 99 % in more.
@@ -49,7 +50,7 @@ pub struct Logprobs {
 
 /// The model gave no number that a token could be chosen by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the model's outputs are no numbers")]
+#[error("the model's outputs are no numbers where the next token could be")]
 pub struct NoNumbers;
 
 #[derive(Clone, Copy, Debug)]
@@ -74,14 +75,18 @@ impl Sampler {
         Sampler { parameters, random, seen, candidates: Vec::new() }
     }
 
-    /// Chooses one by `logits`, which are changed on the way. What is no number is as unlikely as can be.
+    /// Chooses one by `logits`, which are changed on the way, of those `allowed` where not all are. What is no number is as
+    /// unlikely as can be.
     ///
     /// # Errors
     /// When that leaves none.
-    pub fn choose(&mut self, logits: &mut [f32]) -> Result<Chosen, NoNumbers> {
+    pub fn choose(&mut self, logits: &mut [f32], allowed: Option<&TokenSet>) -> Result<Chosen, NoNumbers> {
         logits.iter_mut().filter(|logit| logit.is_nan()).for_each(|logit| *logit = f32::NEG_INFINITY);
         let before = self.parameters.logprobs.map(|top| Before::of(logits, top));
         self.adjust(logits);
+        if let Some(allowed) = allowed {
+            allowed.mask(logits);
+        }
         let token = match self.parameters.temperature {
             temperature if temperature > 0.0 => self.draw(logits, temperature)?,
             _ => likeliest(logits).ok_or(NoNumbers)?,

@@ -7,9 +7,12 @@
 //!
 //! Wanted properties, which the tests hold it to: sequences that answer get their token in every step; the oldest one is
 //! never put back, so that somebody always ends; pages that are handed out are there; apps that wait get in by what they
-//! have been served for their weight; a sequence too large for what is free holds up those behind it, not those before.
+//! have been served for their weight; a sequence too large for what is free holds up those behind it, not those before;
+//! what several begin with is computed once, also where they come together: who would compute the page that another one
+//! computes right now waits for it, and takes it over.
 
 use crate::flows::Flow;
+use crate::pages::PageHash;
 
 /// A sequence's number: the smaller, the earlier it came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -30,6 +33,8 @@ pub struct Running {
     pub pages: usize,
     /// How many of these nobody else uses: what putting it back sets free.
     pub pages_alone: usize,
+    /// The page it fills next, if its tokens do.
+    pub next_page: Option<PageHash>,
 }
 
 /// A sequence that waits for memory.
@@ -45,6 +50,10 @@ pub struct Waiting {
     pub cached_pages: usize,
     /// How many of these nobody uses: they count as available until it takes them.
     pub cached_idle: usize,
+    /// The page after these, if its tokens fill it.
+    pub next_page: Option<PageHash>,
+    /// Whether it would take that page over if it were there; not the one with its last token.
+    pub takes_next: bool,
 }
 
 /// Bounds of a step.
@@ -167,6 +176,9 @@ impl<'a> Planner<'a> {
             let next = waiting.iter().enumerate().min_by(|(_, a), (_, b)| self.turn(a.flow, a.id, b.flow, b.id));
             let Some((place, &&sequence)) = next else { return };
             waiting.swap_remove(place);
+            if sequence.takes_next && self.is_coming(sequence.next_page) {
+                continue;
+            }
             let cached_tokens = sequence.cached_pages * self.limits.page_tokens;
             let whole = self.pages_for(sequence.tokens) - sequence.cached_pages;
             // Who runs alone may fill the memory to the last page.
@@ -178,12 +190,25 @@ impl<'a> Planner<'a> {
             let tokens = (sequence.tokens - cached_tokens).min(self.budget);
             self.budget -= tokens;
             self.serve(sequence.flow, tokens);
-            let Waiting { id, flow, .. } = sequence;
+            let Waiting { id, flow, next_page, .. } = sequence;
             let (computed, pages) = (cached_tokens, sequence.cached_pages + whole);
-            self.running.push(Running { id, flow, tokens: sequence.tokens, computed, pages, pages_alone: whole });
+            self.running.push(Running {
+                id,
+                flow,
+                tokens: sequence.tokens,
+                computed,
+                pages,
+                pages_alone: whole,
+                next_page,
+            });
             self.step.admitted.push(id);
             self.step.parts.push(Part { id, tokens, new_pages: whole });
         }
+    }
+
+    /// Whether somebody who runs fills this page next.
+    fn is_coming(&self, page: Option<PageHash>) -> bool {
+        page.is_some() && self.running.iter().any(|sequence| sequence.next_page == page)
     }
 
     /// Gives a sequence that runs its part, if there is memory for it or somebody younger can be put back.

@@ -12,6 +12,7 @@ use tokio::sync::mpsc::Sender;
 use super::outbox::Outbox;
 use super::sequence::Sequence;
 use super::{EngineOptions, Shared};
+use crate::constraint::Held;
 use crate::detokenize::Decode;
 use crate::flows::Flows;
 use crate::model::{LanguageModel, Piece};
@@ -32,6 +33,7 @@ pub(super) struct Submission {
     pub request: Request,
     pub tokens_max: usize,
     pub stops: StopWatch,
+    pub constraint: Option<Held>,
     pub sender: Sender<Delta>,
 }
 
@@ -153,7 +155,7 @@ impl Runner {
     }
 
     fn enter(&mut self, submission: Submission) {
-        let Submission { request, tokens_max, stops, sender } = submission;
+        let Submission { request, tokens_max, stops, constraint, sender } = submission;
         let id = SequenceId(self.next);
         self.next += 1;
         let flow = self.flows.enter(&request.app, request.weight);
@@ -162,8 +164,9 @@ impl Runner {
         let entropy = self.next ^ std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), self.next);
         let sampler = Sampler::new(request.sampling, &request.prompt, entropy);
         let outbox = Outbox::new(sender);
+        let Request { prompt, ignores_end, .. } = request;
         let sequence =
-            Sequence::new(id, flow, request.prompt, tokens_max, root, sampler, stops, request.ignores_end, outbox);
+            Sequence::new(id, flow, prompt, tokens_max, root, sampler, constraint, stops, ignores_end, outbox);
         self.waiting.insert(id, sequence);
     }
 
@@ -227,6 +230,7 @@ impl Runner {
             computed: sequence.computed,
             pages: sequence.pages.len(),
             pages_alone: self.pages.alone(&sequence.pages),
+            next_page: sequence.chain.get(sequence.computed / page_tokens).copied(),
         };
         let running: Vec<Running> = self.running.values().map(of).collect();
         let mut looked_at = vec![0; self.flows.states().len()];
@@ -236,13 +240,16 @@ impl Runner {
             if looked_at[sequence.flow] > WAITING_LOOKED_AT {
                 continue;
             }
-            let cached = self.pages.cached(sequence.shareable(page_tokens));
+            let shareable = sequence.shareable(page_tokens);
+            let (cached, shareable) = (self.pages.cached(shareable), shareable.len());
             waiting.push(Waiting {
                 id: sequence.id,
                 flow: sequence.flow,
                 tokens: sequence.tokens.len(),
                 cached_pages: cached.pages,
                 cached_idle: cached.idle,
+                next_page: sequence.chain.get(cached.pages).copied(),
+                takes_next: cached.pages < shareable,
             });
         }
         let view = View {
@@ -320,16 +327,15 @@ impl Runner {
                 continue;
             }
             let Some(row) = rows.next() else { continue };
-            let ended = match sequence.sampler.choose(row) {
-                Ok(chosen) => {
-                    self.shared.answer_tokens.fetch_add(1, Relaxed);
-                    sequence.push(chosen, &self.options.end_tokens, &*self.decode)
-                }
-                Err(error) => {
-                    sequence.fail(NnError::runtime(error));
-                    true
-                }
-            };
+            let end_tokens = &self.options.end_tokens;
+            let pushed = sequence.choose(row, end_tokens).and_then(|chosen| {
+                self.shared.answer_tokens.fetch_add(1, Relaxed);
+                sequence.push(chosen, end_tokens, &*self.decode)
+            });
+            let ended = pushed.unwrap_or_else(|error| {
+                sequence.fail(error);
+                true
+            });
             if ended {
                 self.leave(part.id);
             }

@@ -5,6 +5,7 @@ use std::time::Instant;
 use headland_nn_core::NnError;
 
 use super::outbox::Outbox;
+use crate::constraint::Held;
 use crate::detokenize::{Decode, Detokenizer};
 use crate::pages::{PageHash, PageId, Pages};
 use crate::request::{Delta, End, FinishReason, Token, Usage};
@@ -30,8 +31,10 @@ pub(super) struct Sequence {
     /// Pages that have been named.
     pub named: usize,
     pub cached_tokens: usize,
-    pub ignores_end: bool,
-    pub sampler: Sampler,
+    ignores_end: bool,
+    sampler: Sampler,
+    /// What the next token may be: after all of the answer, put back or not.
+    constraint: Option<Held>,
     detokenizer: Detokenizer,
     stops: StopWatch,
     pub outbox: Outbox,
@@ -48,6 +51,7 @@ impl Sequence {
         tokens_max: usize,
         root: PageHash,
         sampler: Sampler,
+        constraint: Option<Held>,
         stops: StopWatch,
         ignores_end: bool,
         outbox: Outbox,
@@ -67,6 +71,7 @@ impl Sequence {
             cached_tokens: 0,
             ignores_end,
             sampler,
+            constraint,
             detokenizer: Detokenizer::default(),
             stops,
             outbox,
@@ -128,29 +133,44 @@ impl Sequence {
         }
     }
 
+    /// Chooses the next token by `logits`, which are changed on the way.
+    pub fn choose(&mut self, logits: &mut [f32], end_tokens: &[u32]) -> Result<Chosen, NnError> {
+        let allowed = match &mut self.constraint {
+            Some(constraint) => constraint.allowed(end_tokens, self.ignores_end).map_err(NnError::runtime)?,
+            None => None,
+        };
+        self.sampler.choose(logits, allowed).map_err(NnError::runtime)
+    }
+
     /// Adds a token to the answer, and tells what can be told: whether it was the last.
-    pub fn push(&mut self, chosen: Chosen, end_tokens: &[u32], decode: &dyn Decode) -> bool {
+    pub fn push(&mut self, chosen: Chosen, end_tokens: &[u32], decode: &dyn Decode) -> Result<bool, NnError> {
         let Chosen { token, logprobs } = chosen;
         self.tokens.push(token);
         let tokens = vec![Token { id: token, logprobs }];
         if !self.ignores_end && end_tokens.contains(&token) {
             let text = self.rest(decode);
             self.end(Delta { text, tokens, end: None }, FinishReason::Stop);
-            return true;
+            return Ok(true);
         }
+        let complete = match &mut self.constraint {
+            Some(constraint) => constraint.take(token).map_err(NnError::runtime)?,
+            None => false,
+        };
         let piece = self.detokenizer.push(token, decode);
         let Watched { mut text, stopped } = self.stops.push(&piece);
-        if stopped {
-            self.end(Delta { text, tokens, end: None }, FinishReason::Stop);
-            return true;
-        }
-        if self.tokens.len() - self.prompt >= self.tokens_max {
+        let reason = match self.tokens.len() - self.prompt >= self.tokens_max {
+            _ if stopped || complete => FinishReason::Stop,
+            true => FinishReason::Length,
+            false => {
+                self.outbox.push(Delta { text, tokens, end: None });
+                return Ok(false);
+            }
+        };
+        if !stopped {
             text.push_str(&self.rest(decode));
-            self.end(Delta { text, tokens, end: None }, FinishReason::Length);
-            return true;
         }
-        self.outbox.push(Delta { text, tokens, end: None });
-        false
+        self.end(Delta { text, tokens, end: None }, reason);
+        Ok(true)
     }
 
     /// What was held back: unfinished characters, and beginnings of stop strings.

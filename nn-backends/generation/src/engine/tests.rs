@@ -5,6 +5,8 @@ use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use super::*;
+use crate::constraint::Grammar;
+use crate::constraint::tests::SumsTo;
 use crate::model::Piece;
 use crate::request::{End, FinishReason};
 use crate::sampling::SamplingParameters;
@@ -45,7 +47,7 @@ impl LanguageModel for Fake {
 
     fn step(&mut self, pieces: &[Piece<'_>], logits: &mut Vec<f32>) -> Result<(), NnError> {
         while self.held.load(Relaxed) {
-            thread::sleep(Duration::from_micros(100));
+            thread::park_timeout(Duration::from_micros(100));
         }
         logits.clear();
         assert!(!pieces.is_empty());
@@ -140,7 +142,7 @@ fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(20);
     while !holds() {
         assert!(Instant::now() < deadline, "{what}");
-        thread::sleep(Duration::from_micros(100));
+        thread::park_timeout(Duration::from_micros(100));
     }
 }
 
@@ -186,6 +188,21 @@ fn a_beginning_that_was_computed_is_not_computed_again() {
     let longer = [&prompt[..], &expected(&prompt, 5)].concat();
     let (tokens, _, end) = read(engine.submit(Request { app: "a".into(), ..request(&longer, 3) }).unwrap());
     assert_eq!((tokens, end.unwrap().usage.cached_tokens), (expected(&longer, 3), 52));
+}
+
+#[test]
+fn a_prompt_that_comes_several_times_at_once_is_computed_once() {
+    let Fixture { engine, held } = fixture(400, small());
+    held.store(true, Relaxed);
+    let first = engine.submit(request(&[50], 3)).unwrap();
+    let prompt: Vec<u32> = (0..101).map(|token| token % 50).collect();
+    let answers: Vec<Answer> = (0..8).map(|_| engine.submit(request(&prompt, 5)).unwrap()).collect();
+    held.store(false, Relaxed);
+    read(first).2.unwrap();
+    for answer in answers {
+        assert_eq!(read(answer).0, expected(&prompt, 5));
+    }
+    assert_eq!(engine.stats().prompt_tokens, 1 + 101 + 7);
 }
 
 #[test]
@@ -278,10 +295,81 @@ fn the_end_waits_for_answers_but_not_for_ever() {
     held.store(true, Relaxed);
     let answer = engine.submit(request(&[1], 50)).unwrap();
     let release = thread::spawn(move || {
-        thread::sleep(Duration::from_millis(300));
+        thread::park_timeout(Duration::from_millis(300));
         held.store(false, Relaxed);
     });
     assert!(!engine.drain(Duration::from_millis(50)));
     assert!(read(answer).2.is_err());
     release.join().unwrap();
+}
+
+/// What the model answers whose tokens sum up to `sum`: its own where it may, the smallest where it may not.
+fn expected_sum(prompt: &[u32], sum: u32) -> Vec<u32> {
+    let mut tokens = prompt.to_vec();
+    let mut left = sum;
+    while left > 0 {
+        let token = next(&tokens);
+        let token = if (1..=left).contains(&token) { token } else { 1 };
+        left -= token;
+        tokens.push(token);
+    }
+    tokens.split_off(prompt.len())
+}
+
+#[test]
+fn an_answer_has_the_form_that_was_asked_for_whoever_takes_its_memory() {
+    for pages in [200, 24] {
+        let Fixture { engine, .. } = fixture(pages, EngineOptions { end_tokens: vec![END], ..small() });
+        let answers: Vec<(Vec<u32>, u32, Answer)> = prompts(40)
+            .into_iter()
+            .map(|prompt| {
+                let sum = 20 + prompt[6] * 20;
+                let constraint: Option<Arc<dyn Grammar>> = Some(Arc::new(SumsTo::new(sum)));
+                let answer = engine.submit(Request { constraint, ..request(&prompt, 60) }).unwrap();
+                (prompt, sum, answer)
+            })
+            .collect();
+        let mut complete = 0;
+        for (prompt, sum, answer) in answers {
+            let (tokens, text, end) = read(answer);
+            let mut expected = expected_sum(&prompt, sum);
+            let reason = if expected.len() <= 60 { FinishReason::Stop } else { FinishReason::Length };
+            complete += usize::from(reason == FinishReason::Stop);
+            expected.truncate(60);
+            assert_eq!((&tokens, end.unwrap().reason), (&expected, reason));
+            assert_eq!(text, Letters.decode(&tokens));
+        }
+        assert!(complete > 10, "{complete} of 40 are complete");
+        assert_eq!(engine.stats().put_back > 0, pages == 24);
+    }
+}
+
+#[test]
+fn a_constraint_that_fails_is_its_requests_loss_alone() {
+    let Fixture { engine, .. } = fixture(100, EngineOptions { end_tokens: vec![END], ..small() });
+    let first = next(&[5, 6]);
+    let failing = [
+        (SumsTo { fails_at: Some(first), ..SumsTo::new(500) }, "cannot be held to the form"),
+        (SumsTo { panics: true, ..SumsTo::new(500) }, "panicked"),
+    ];
+    let other = engine.submit(request(&[7, 8], 60)).unwrap();
+    for (grammar, expected) in failing {
+        let constraint: Option<Arc<dyn Grammar>> = Some(Arc::new(grammar));
+        let (_, _, end) = read(engine.submit(Request { constraint, ..request(&[5, 6], 60) }).unwrap());
+        assert!(end.unwrap_err().to_string().contains(expected));
+    }
+    assert_eq!(read(other).0, expected(&[7, 8], 60));
+    eventually("memory is back", || engine.stats().pages_used == 0);
+}
+
+#[test]
+fn an_answer_is_free_until_its_form_begins() {
+    let Fixture { engine, .. } = fixture(100, EngineOptions { end_tokens: vec![END], ..small() });
+    let free = expected(&[5, 6], 10);
+    let begins = free[4];
+    let at = free.iter().position(|token| *token == begins).unwrap();
+    let constraint: Option<Arc<dyn Grammar>> = Some(Arc::new(SumsTo { after: Some(begins), ..SumsTo::new(30) }));
+    let (tokens, _, end) = read(engine.submit(Request { constraint, ..request(&[5, 6], 60) }).unwrap());
+    assert_eq!((&tokens[..=at], end.unwrap().reason), (&free[..=at], FinishReason::Stop));
+    assert_eq!(tokens[at + 1..].iter().sum::<u32>(), 30);
 }

@@ -13,7 +13,7 @@ fn drawn(parameters: SamplingParameters, logits: &[f32]) -> Vec<usize> {
     let mut counts = vec![0; logits.len()];
     for seed in 0..4_000 {
         let mut sampler = sampler(SamplingParameters { seed: Some(seed), ..parameters.clone() });
-        counts[sampler.choose(&mut logits.to_vec()).unwrap().token as usize] += 1;
+        counts[sampler.choose(&mut logits.to_vec(), None).unwrap().token as usize] += 1;
     }
     counts
 }
@@ -37,10 +37,10 @@ const LOGITS: [f32; 4] = [0.0, -std::f32::consts::LN_2, -2.0 * std::f32::consts:
 #[test]
 fn the_likeliest_is_taken_and_the_first_of_equals() {
     let mut greedy = sampler(SamplingParameters::default());
-    assert_eq!(greedy.choose(&mut [1.0, 3.0, 3.0, f32::NAN]).unwrap().token, 1);
-    assert_eq!(greedy.choose(&mut [f32::NEG_INFINITY, -1e30]).unwrap().token, 1);
-    assert_eq!(greedy.choose(&mut [f32::NAN; 3]), Err(NoNumbers));
-    assert_eq!(sampler(WARM).choose(&mut [f32::NAN; 3]), Err(NoNumbers));
+    assert_eq!(greedy.choose(&mut [1.0, 3.0, 3.0, f32::NAN], None).unwrap().token, 1);
+    assert_eq!(greedy.choose(&mut [f32::NEG_INFINITY, -1e30], None).unwrap().token, 1);
+    assert_eq!(greedy.choose(&mut [f32::NAN; 3], None), Err(NoNumbers));
+    assert_eq!(sampler(WARM).choose(&mut [f32::NAN; 3], None), Err(NoNumbers));
 }
 
 #[test]
@@ -65,25 +65,25 @@ fn tokens_are_drawn_as_often_as_they_are_likely() {
 fn bias_and_penalties_change_what_is_likely() {
     let bias = [(0, -100.0), (2, 5.0)].into();
     let mut biased = sampler(SamplingParameters { logit_bias: bias, ..SamplingParameters::default() });
-    assert_eq!(biased.choose(&mut [9.0, 1.0, 2.0]).unwrap().token, 2);
+    assert_eq!(biased.choose(&mut [9.0, 1.0, 2.0], None).unwrap().token, 2);
     // Each choice makes itself less likely: by presence once, by frequency each time.
     let present = SamplingParameters { presence_penalty: 1.0, ..SamplingParameters::default() };
     let mut present = sampler(present);
-    let tokens = |sampler: &mut Sampler| [(); 4].map(|()| sampler.choose(&mut [2.0, 1.5]).unwrap().token);
+    let tokens = |sampler: &mut Sampler| [(); 4].map(|()| sampler.choose(&mut [2.0, 1.5], None).unwrap().token);
     assert_eq!(tokens(&mut present), [0, 1, 0, 0]);
     let mut frequent = sampler(SamplingParameters { frequency_penalty: 0.4, ..SamplingParameters::default() });
     assert_eq!(tokens(&mut frequent), [0, 0, 1, 0]);
     // The prompt's tokens are repeated as well.
     let repeated = SamplingParameters { repetition_penalty: 2.0, ..SamplingParameters::default() };
-    assert_eq!(Sampler::new(repeated.clone(), &[0], 1).choose(&mut [2.0, 1.5]).unwrap().token, 1);
-    assert_eq!(Sampler::new(repeated, &[0], 1).choose(&mut [-1.0, -1.5]).unwrap().token, 1);
+    assert_eq!(Sampler::new(repeated.clone(), &[0], 1).choose(&mut [2.0, 1.5], None).unwrap().token, 1);
+    assert_eq!(Sampler::new(repeated, &[0], 1).choose(&mut [-1.0, -1.5], None).unwrap().token, 1);
 }
 
 #[test]
 fn logprobs_are_those_of_the_model() {
     let parameters =
         SamplingParameters { logprobs: Some(2), logit_bias: [(3, 100.0)].into(), ..SamplingParameters::default() };
-    let chosen = sampler(parameters).choose(&mut LOGITS.to_vec()).unwrap();
+    let chosen = sampler(parameters).choose(&mut LOGITS.to_vec(), None).unwrap();
     let logprobs = chosen.logprobs.unwrap();
     assert_eq!(chosen.token, 3);
     let close = |a: f32, b: f32| assert!((a - b.ln()).abs() < 1e-6, "{a} {b}");
@@ -91,6 +91,22 @@ fn logprobs_are_those_of_the_model() {
     assert_eq!(logprobs.top.iter().map(|(token, _)| *token).collect::<Vec<_>>(), [0, 1]);
     close(logprobs.top[0].1, 0.5);
     close(logprobs.top[1].1, 0.25);
+}
+
+#[test]
+fn only_what_is_allowed_is_chosen_whatever_makes_the_rest_likelier() {
+    let mut allowed = TokenSet::default();
+    [1, 3].into_iter().for_each(|token| allowed.insert(token));
+    let biased = SamplingParameters { logit_bias: [(0, 100.0)].into(), ..SamplingParameters::default() };
+    assert_eq!(sampler(biased.clone()).choose(&mut LOGITS.to_vec(), Some(&allowed)).unwrap().token, 1);
+    for seed in 0..200 {
+        let parameters = SamplingParameters { temperature: 2.0, seed: Some(seed), logprobs: Some(1), ..biased.clone() };
+        let chosen = sampler(parameters).choose(&mut LOGITS.to_vec(), Some(&allowed)).unwrap();
+        assert!(allowed.contains(chosen.token));
+        // The model's own likelihoods, which know of no form.
+        assert_eq!(chosen.logprobs.unwrap().top[0].0, 0);
+    }
+    assert_eq!(sampler(WARM).choose(&mut LOGITS.to_vec(), Some(&TokenSet::default())), Err(NoNumbers));
 }
 
 #[test]
@@ -119,8 +135,8 @@ proptest! {
         temperature in 0.0f32..2.0, top_k in 0u32..10, top_p in 0.01f32..1.0, min_p in 0.0f32..1.0, seed: u64
     ) {
         let parameters = SamplingParameters { temperature, top_k, top_p, min_p, seed: Some(seed), ..WARM };
-        let once = sampler(parameters.clone()).choose(&mut logits.clone());
-        prop_assert_eq!(&once, &sampler(parameters).choose(&mut logits.clone()));
+        let once = sampler(parameters.clone()).choose(&mut logits.clone(), None);
+        prop_assert_eq!(&once, &sampler(parameters).choose(&mut logits.clone(), None));
         if let Ok(Chosen { token, .. }) = once {
             let logit = logits[token as usize];
             prop_assert!(!logit.is_nan());

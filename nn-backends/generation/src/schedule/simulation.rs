@@ -30,13 +30,15 @@ struct Simulation {
     ended: usize,
     put_back: usize,
     steps: usize,
+    /// Tokens.
+    computed: usize,
 }
 
 impl Simulation {
     fn new(pages: u32, limits: Limits) -> Self {
         let pages = Pages::new(pages, PAGE);
         let (flows, sequences) = (Flows::default(), BTreeMap::new());
-        Simulation { pages, flows, limits, sequences, next: 0, ended: 0, put_back: 0, steps: 0 }
+        Simulation { pages, flows, limits, sequences, next: 0, ended: 0, put_back: 0, steps: 0, computed: 0 }
     }
 
     fn come(&mut self, app: &str, prompt: Vec<u32>, answer: usize) {
@@ -62,10 +64,16 @@ impl Simulation {
             if sequence.runs {
                 let pages = sequence.pages.len();
                 let pages_alone = self.pages.alone(&sequence.pages);
-                running.push(Running { id, flow, tokens, computed: sequence.computed, pages, pages_alone });
+                let computed = sequence.computed;
+                let next_page = full(root, &sequence.tokens).get(computed / PAGE).copied();
+                running.push(Running { id, flow, tokens, computed, pages, pages_alone, next_page });
             } else {
-                let cached = self.pages.cached(&self.pages.shareable(root, &sequence.tokens));
-                waiting.push(Waiting { id, flow, tokens, cached_pages: cached.pages, cached_idle: cached.idle });
+                let shareable = self.pages.shareable(root, &sequence.tokens);
+                let cached = self.pages.cached(&shareable);
+                let next_page = full(root, &sequence.tokens).get(cached.pages).copied();
+                let takes_next = cached.pages < shareable.len();
+                let (cached_pages, cached_idle) = (cached.pages, cached.idle);
+                waiting.push(Waiting { id, flow, tokens, cached_pages, cached_idle, next_page, takes_next });
             }
         }
         let view = View {
@@ -93,7 +101,8 @@ impl Simulation {
             sequence.pages.extend(self.pages.allocate(part.new_pages).expect("what was decided is there"));
             sequence.computed += part.tokens;
             assert!(sequence.computed <= sequence.pages.len() * PAGE, "a token without memory");
-            let chain = self.pages.shareable(root, &sequence.tokens);
+            self.computed += part.tokens;
+            let chain = full(root, &sequence.tokens);
             let full = sequence.computed / PAGE;
             for (page, hash) in sequence.pages.iter().zip(&chain).take(full).skip(sequence.named) {
                 self.pages.name(*page, *hash);
@@ -139,6 +148,16 @@ impl Simulation {
         }
         panic!("{} sequences never end", self.sequences.len());
     }
+}
+
+/// Names of the pages that tokens fill.
+fn full(root: PageHash, tokens: &[u32]) -> Vec<PageHash> {
+    let mut last = root;
+    let next = |page: &[u32]| {
+        last = last.then(page);
+        last
+    };
+    tokens.chunks_exact(PAGE).map(next).collect()
 }
 
 fn limits() -> Limits {
@@ -196,4 +215,40 @@ fn an_app_that_floods_does_not_keep_the_other_out() {
     }
     assert!(steps < 60, "{steps} steps");
     assert!(simulation.ended < 25, "{} of the flood ended before", simulation.ended);
+}
+
+proptest! {
+    #[test]
+    fn what_several_begin_with_is_computed_once(
+        shared in 0usize..120, ends in prop::collection::vec((1usize..20, 1usize..12, 0usize..3), 1..12)
+    ) {
+        // Memory for all: nobody is put back, nothing is forgotten.
+        let mut simulation = Simulation::new(1_000, limits());
+        let (mut alone, mut answers) = (0, 0);
+        for (index, (own, answer, steps)) in ends.iter().enumerate() {
+            let first = [1_000 + index as u32 % 4];
+            let own = (0..*own as u32).map(|at| first[0] * 100 + at);
+            simulation.come("a", (0..shared as u32).chain(own.clone()).collect(), *answer);
+            alone += own.len();
+            answers += answer - 1;
+            for _ in 0..*steps {
+                simulation.step();
+            }
+        }
+        simulation.run_out();
+        // Of what is shared, each computes what does not fill a page.
+        let most = shared + ends.len() * PAGE + alone + answers;
+        prop_assert!(simulation.computed <= most, "{} tokens computed, {} at most", simulation.computed, most);
+    }
+}
+
+#[test]
+fn equal_prompts_that_come_together_are_computed_once() {
+    let mut simulation = Simulation::new(1_000, limits());
+    for _ in 0..8 {
+        simulation.come("a", (0..101).collect(), 6);
+    }
+    simulation.run_out();
+    // Each but the first computes the last token, which fills no page.
+    assert_eq!(simulation.computed, 101 + 7 + 8 * 5);
 }

@@ -8,11 +8,11 @@ const FLOWS: [Flow; 2] = [Flow { served: 0.0, weight: 1.0 }, Flow { served: 100.
 
 fn running(id: u64, tokens: usize, computed: usize) -> Running {
     let pages = tokens.div_ceil(4).max(computed.div_ceil(4));
-    Running { id: SequenceId(id), flow: 0, tokens, computed, pages, pages_alone: pages }
+    Running { id: SequenceId(id), flow: 0, tokens, computed, pages, pages_alone: pages, next_page: None }
 }
 
 fn waiting(id: u64, flow: usize, tokens: usize) -> Waiting {
-    Waiting { id: SequenceId(id), flow, tokens, cached_pages: 0, cached_idle: 0 }
+    Waiting { id: SequenceId(id), flow, tokens, cached_pages: 0, cached_idle: 0, next_page: None, takes_next: false }
 }
 
 fn step(running: &[Running], waiting: &[Waiting], pages_available: usize) -> Step {
@@ -51,6 +51,21 @@ fn who_was_served_less_comes_in_first_and_a_large_one_holds_up_those_behind() {
     assert_eq!(step(&[], &all, 100).admitted, [SequenceId(2)]);
     let small = [waiting(1, 1, 3), waiting(2, 0, 3), waiting(3, 0, 3)];
     assert_eq!(step(&[], &small, 100).admitted, [2, 3, 1].map(SequenceId));
+}
+
+#[test]
+fn who_would_compute_what_another_computes_right_now_waits_for_it() {
+    let root = PageHash::root("");
+    let [page, other] = [[1, 2, 3, 4], [5, 6, 7, 8]].map(|tokens| Some(root.then(&tokens)));
+    let comes = |id, next_page| Waiting { next_page, takes_next: true, ..waiting(id, 0, 6) };
+    let all = [comes(1, page), comes(2, page), comes(3, other), Waiting { takes_next: false, ..comes(4, page) }];
+    assert_eq!(step(&[], &all, 100).admitted, [1, 3, 4].map(SequenceId));
+    let computes = Running { next_page: page, ..running(0, 40, 0) };
+    let room = Limits { step_tokens_max: 100, ..LIMITS };
+    let view = View { running: &[computes], waiting: &all, flows: &FLOWS, pages_available: 100 };
+    assert_eq!(decide(&view, &room).admitted, [3, 4].map(SequenceId));
+    let computed = Running { next_page: None, ..computes };
+    assert_eq!(decide(&View { running: &[computed], ..view }, &room).admitted, [1, 3, 4].map(SequenceId));
 }
 
 #[test]
