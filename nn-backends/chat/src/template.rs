@@ -9,6 +9,7 @@ use minijinja::syntax::SyntaxConfig;
 use minijinja::value::{Kwargs, Rest};
 use minijinja::{Environment, Error, ErrorKind, UndefinedBehavior, Value};
 
+use crate::convention::CallConvention;
 use crate::json;
 
 /// Instructions of a template's run.
@@ -25,6 +26,7 @@ const WITH_TOOLS: &str = "chat with tools";
 pub struct ChatTemplate {
     environment: Environment<'static>,
     special: Vec<(&'static str, String)>,
+    convention: CallConvention,
 }
 
 /// What a template is given.
@@ -74,6 +76,7 @@ impl ChatTemplate {
             Err(Error::new(ErrorKind::InvalidOperation, words).with_source(Raised))
         });
         environment.add_function("strftime_now", strftime_now);
+        let convention = CallConvention::of(with_tools.as_ref().unwrap_or(&template));
         for (name, source) in [(NAME, Some(template)), (WITH_TOOLS, with_tools)] {
             let Some(source) = source else { continue };
             if source.len() > TEMPLATE_BYTES_MAX {
@@ -81,7 +84,12 @@ impl ChatTemplate {
             }
             environment.add_template_owned(name, source).map_err(|error| describe(&error))?;
         }
-        Ok(ChatTemplate { environment, special })
+        Ok(ChatTemplate { environment, special, convention })
+    }
+
+    /// How the model writes that it calls a tool.
+    pub fn convention(&self) -> CallConvention {
+        self.convention
     }
 
     /// Makes a prompt of `conversation`.

@@ -1,6 +1,6 @@
 //! [`Tokens`]: a language model's tokenizer with what belongs to it.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use headland_generation::Decode;
 use headland_gguf::Gguf;
@@ -8,6 +8,8 @@ use headland_nn_core::{ModelFiles, NnError};
 use headland_text::library::{check, guarded};
 use tokenizers::Tokenizer;
 
+use crate::convention::{CallConvention, SHOWN};
+use crate::grammar::{BadForm, Grammars};
 use crate::settings::Settings;
 use crate::template::ChatTemplate;
 use crate::vocabulary::Vocabulary;
@@ -21,6 +23,9 @@ pub struct Tokens {
     end_tokens: Vec<u32>,
     /// Why a broken one is: a model without a usable template still completes texts.
     template: Option<Result<Arc<ChatTemplate>, String>>,
+    /// Special tokens that are told.
+    shown: Vec<u32>,
+    grammars: OnceLock<Result<Grammars, String>>,
     described: String,
 }
 
@@ -54,7 +59,9 @@ impl Tokens {
             end_tokens.extend(named.and_then(|(_, text)| tokenizer.token_to_id(text)));
         }
         let compile = |template| ChatTemplate::compile(template, tool_template, special).map(Arc::new);
-        Ok(Tokens { tokenizer, end_tokens, template: template.map(compile), described })
+        let shown = SHOWN.iter().filter_map(|text| tokenizer.token_to_id(text)).collect();
+        let (template, grammars) = (template.map(compile), OnceLock::new());
+        Ok(Tokens { tokenizer, end_tokens, template, shown, grammars, described })
     }
 
     /// Tokens that end answers.
@@ -87,6 +94,21 @@ impl Tokens {
         encoded.map(|encoding| encoding.get_ids().to_vec()).map_err(failed)
     }
 
+    /// What its answers can be held to. Made when it is asked for first, which takes a tenth of a second for a large
+    /// vocabulary.
+    ///
+    /// # Errors
+    /// [`BadForm::Vocabulary`] for a tokenizer whose tokens cannot be told byte by byte.
+    pub fn grammars(&self) -> Result<&Grammars, BadForm> {
+        let make = || guarded(|| Ok(Grammars::of(&self.tokenizer, &self.shown)?));
+        self.grammars.get_or_init(make).as_ref().map_err(|problem| BadForm::Vocabulary(problem.clone()))
+    }
+
+    /// The token that begins calls of tools as the model writes them, if one does.
+    pub fn call_token(&self, convention: CallConvention) -> Option<u32> {
+        self.tokenizer.token_to_id(convention.begin()?)
+    }
+
     /// The text of one token as it stands in the vocabulary, for log probabilities.
     pub fn token(&self, id: u32) -> String {
         guarded(|| self.tokenizer.decode(&[id], false)).unwrap_or_default()
@@ -95,6 +117,14 @@ impl Tokens {
 
 impl Decode for Tokens {
     fn decode(&self, tokens: &[u32]) -> String {
-        guarded(|| self.tokenizer.decode(tokens, true)).unwrap_or_default()
+        let shown = |token: &u32| self.shown.contains(token);
+        if !tokens.iter().any(shown) {
+            return guarded(|| self.tokenizer.decode(tokens, true)).unwrap_or_default();
+        }
+        let parts = tokens.split_inclusive(shown).flat_map(|part| match part.split_last() {
+            Some((last, rest)) if shown(last) => [self.decode(rest), self.token(*last)],
+            _ => [self.decode(part), String::new()],
+        });
+        parts.collect()
     }
 }

@@ -3,6 +3,8 @@
 use headland_generation::{Delta, End, FinishReason, Token, Usage};
 use serde_json::{Value, json};
 
+use crate::calls::{Call, CallReader, CallReading, Read, call_id};
+
 /// Which route answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -34,6 +36,19 @@ impl Head {
             "id": self.id, "object": object, "created": self.created_unix_s, "model": self.model, "choices": choices,
         })
     }
+
+    /// Calls of the choice `index`, the first of them its call number `first`; in a chunk each says its number.
+    fn calls(&self, index: usize, first: usize, calls: &[Call], chunk: bool) -> Value {
+        let call = |(number, call): (usize, &Call)| {
+            let function = json!({"name": call.name, "arguments": call.arguments});
+            let mut object = json!({"id": call_id(&self.id, index, number), "type": "function", "function": function});
+            if chunk {
+                object["index"] = number.into();
+            }
+            object
+        };
+        (first..).zip(calls).map(call).collect()
+    }
 }
 
 /// Makes the events of a stream. Each is to be sent as it is.
@@ -42,6 +57,8 @@ pub struct Chunks {
     head: Head,
     include_usage: bool,
     usage: Usage,
+    /// One for each choice, where calls are read.
+    readers: Vec<CallReader>,
 }
 
 /// Puts answers together, one object in the end.
@@ -57,6 +74,8 @@ struct Choice {
     text: String,
     tokens: Vec<Token>,
     reason: Option<FinishReason>,
+    reader: Option<CallReader>,
+    calls: Vec<Call>,
 }
 
 /// Names of tokens, as logarithms of likelihoods are told with them.
@@ -65,7 +84,18 @@ type Names<'a> = &'a dyn Fn(u32) -> String;
 impl Chunks {
     /// For the answers to one request, `each` to every prompt; `id` is unique, `model` as the client called it.
     pub fn new(kind: Kind, id: String, created_unix_s: u64, model: String, each: usize, include_usage: bool) -> Self {
-        Chunks { head: Head { kind, id, created_unix_s, model, each }, include_usage, usage: Usage::default() }
+        Chunks {
+            head: Head { kind, id, created_unix_s, model, each },
+            include_usage,
+            usage: Usage::default(),
+            readers: Vec::new(),
+        }
+    }
+
+    /// Reads the calls in what a model writes.
+    pub fn with_calls(mut self, reading: Option<CallReading>) -> Self {
+        self.readers = reading.map_or_else(Vec::new, |reading| vec![CallReader::new(reading); self.head.each]);
+        self
     }
 
     /// The first event of the choice `index`: a chat says who speaks, a text may begin with its prompt.
@@ -92,16 +122,28 @@ impl Chunks {
             _ => None,
         };
         let logprobs = logprobs(self.head.kind, &delta.tokens, names);
-        if delta.text.is_empty() && reason.is_none() && logprobs.is_null() {
+        let reader = self.readers.get_mut(index);
+        let first = reader.as_ref().map_or(0, |reader| reader.calls());
+        let (read, calls) = match reader {
+            Some(reader) => (reader.take(&delta.text, delta.end.is_some()), reader.calls()),
+            None => (Read { text: delta.text.clone(), calls: Vec::new() }, 0),
+        };
+        if read.text.is_empty() && read.calls.is_empty() && reason.is_none() && logprobs.is_null() {
             return None;
         }
-        let reason = reason.map(word);
+        let reason = reason.map(|reason| word(reason, calls));
         let choice = match self.head.kind {
             Kind::Chat => {
-                let content = if delta.text.is_empty() { json!({}) } else { json!({"content": delta.text}) };
+                let mut content = json!({});
+                if !read.text.is_empty() {
+                    content["content"] = read.text.into();
+                }
+                if !read.calls.is_empty() {
+                    content["tool_calls"] = self.head.calls(index, first, &read.calls, true);
+                }
                 json!({"index": index, "delta": content, "logprobs": logprobs, "finish_reason": reason})
             }
-            Kind::Text => json!({"index": index, "text": delta.text, "logprobs": logprobs, "finish_reason": reason}),
+            Kind::Text => json!({"index": index, "text": read.text, "logprobs": logprobs, "finish_reason": reason}),
         };
         Some(self.event(vec![choice]))
     }
@@ -130,7 +172,10 @@ impl Chunks {
         }
         for choice in choices.as_array_mut().into_iter().flatten() {
             // What a message is as a whole, its one delta is too.
-            if let Some(message) = choice.as_object_mut().and_then(|choice| choice.remove("message")) {
+            if let Some(mut message) = choice.as_object_mut().and_then(|choice| choice.remove("message")) {
+                for (number, call) in message["tool_calls"].as_array_mut().into_iter().flatten().enumerate() {
+                    call["index"] = number.into();
+                }
                 choice["delta"] = message;
             }
         }
@@ -161,6 +206,14 @@ impl Whole {
         Whole { head, choices: vec![Choice::default(); choices], usage: Usage::default() }
     }
 
+    /// Reads the calls in what a model writes.
+    pub fn with_calls(mut self, reading: Option<CallReading>) -> Self {
+        for choice in &mut self.choices {
+            choice.reader = reading.clone().map(CallReader::new);
+        }
+        self
+    }
+
     /// Puts the prompt before the choice `index`.
     pub fn echo(&mut self, index: usize, prompt: &str) {
         self.choices[index].text.push_str(prompt);
@@ -169,7 +222,14 @@ impl Whole {
     /// Adds to the choice `index`.
     pub fn add(&mut self, index: usize, delta: Delta) {
         let choice = &mut self.choices[index];
-        choice.text.push_str(&delta.text);
+        match &mut choice.reader {
+            Some(reader) => {
+                let Read { text, calls } = reader.take(&delta.text, delta.end.is_some());
+                choice.text.push_str(&text);
+                choice.calls.extend(calls);
+            }
+            None => choice.text.push_str(&delta.text),
+        }
         choice.tokens.extend(delta.tokens);
         if let Some(Ok(End { reason, usage })) = delta.end {
             choice.reason = Some(reason);
@@ -181,12 +241,20 @@ impl Whole {
     pub fn finish(self, names: Names) -> Value {
         let kind = self.head.kind;
         let choice = |(index, choice): (usize, &Choice)| {
-            let (reason, logprobs) = (choice.reason.map(word), logprobs(kind, &choice.tokens, names));
+            let reason = choice.reason.map(|reason| word(reason, choice.calls.len()));
+            let logprobs = logprobs(kind, &choice.tokens, names);
             match kind {
-                Kind::Chat => json!({
-                    "index": index, "message": {"role": "assistant", "content": choice.text, "refusal": null},
-                    "logprobs": logprobs, "finish_reason": reason,
-                }),
+                Kind::Chat => {
+                    let mut message = json!({"role": "assistant", "content": choice.text, "refusal": null});
+                    if !choice.calls.is_empty() {
+                        message["tool_calls"] = self.head.calls(index, 0, &choice.calls, false);
+                        // A model that calls need not say anything.
+                        if choice.text.is_empty() {
+                            message["content"] = Value::Null;
+                        }
+                    }
+                    json!({"index": index, "message": message, "logprobs": logprobs, "finish_reason": reason})
+                }
                 Kind::Text => {
                     json!({"index": index, "text": choice.text, "logprobs": logprobs, "finish_reason": reason})
                 }
@@ -203,10 +271,11 @@ fn event(object: &Value) -> String {
     format!("data: {object}\n\n")
 }
 
-fn word(reason: FinishReason) -> &'static str {
+/// Why an answer with so many calls ended.
+fn word(reason: FinishReason, calls: usize) -> &'static str {
     match reason {
-        FinishReason::Stop => "stop",
-        FinishReason::Length => "length",
+        FinishReason::Stop if calls > 0 => "tool_calls",
+        other => other.word(),
     }
 }
 
@@ -219,8 +288,7 @@ fn add(all: &mut Usage, one: &Usage, first: bool) {
     all.answer_tokens += one.answer_tokens;
 }
 
-/// What an answer took, as OpenAI's API writes it.
-pub fn usage(usage: &Usage) -> Value {
+fn usage(usage: &Usage) -> Value {
     json!({
         "prompt_tokens": usage.prompt_tokens,
         "completion_tokens": usage.answer_tokens,
@@ -321,5 +389,48 @@ mod tests {
         let object = chat.finish(&name);
         assert_eq!(object["choices"][0]["message"]["content"], json!("hi"));
         assert_eq!((&object["choices"][0]["logprobs"], &object["object"]), (&Value::Null, &json!("chat.completion")));
+    }
+
+    #[test]
+    fn calls_are_told_with_their_numbers() {
+        let reading = || {
+            let names = ["now".to_owned()].into();
+            Some(CallReading { convention: headland_chat::CallConvention::Tagged, names })
+        };
+        let pieces = ["Wait.\n<tool", "_call>{\"name\": \"now\"}</tool_call>", "\n<tool_call>{\"name\": \"now\"}"];
+        let ends = [None, None, Some(FinishReason::Stop)];
+        let deltas = pieces.iter().zip(ends).map(|(piece, end)| Delta { tokens: vec![], ..delta(piece, end) });
+        let mut chunks = Chunks::new(Kind::Chat, "chatcmpl-1".into(), 7, "m".into(), 1, false).with_calls(reading());
+        let events: Vec<Value> =
+            deltas.clone().filter_map(|delta| chunks.delta(0, &delta, &name)).map(|event| object(&event)).collect();
+        let of = |event: &Value| event["choices"][0]["delta"].clone();
+        assert_eq!(of(&events[0]), json!({"content": "Wait."}));
+        let [first, second] = [&events[1], &events[2]].map(|event| of(event)["tool_calls"][0].clone());
+        assert_eq!((&first["index"], &second["index"]), (&json!(0), &json!(1)));
+        assert_eq!(first["function"], json!({"name": "now", "arguments": "{}"}));
+        assert_ne!(first["id"], second["id"]);
+        assert_eq!(events[2]["choices"][0]["finish_reason"], json!("tool_calls"));
+        let whole = Whole::new(Kind::Chat, "chatcmpl-1".into(), 7, "m".into(), 1, 1);
+        let mut whole = whole.with_calls(reading());
+        deltas.skip(1).for_each(|delta| whole.add(0, delta));
+        let object = whole.finish(&name);
+        let message = &object["choices"][0]["message"];
+        assert_eq!(message["content"], json!("_call>{\"name\": \"now\"}</tool_call>"));
+        assert_eq!(message["tool_calls"].as_array().unwrap().len(), 1);
+        let events = Chunks::of_whole(Kind::Chat, object, false);
+        assert!(events.contains(r#""tool_calls":[{"id""#) && events.contains(r#""index":0"#));
+    }
+
+    #[test]
+    fn an_answer_that_only_calls_says_nothing() {
+        let names = ["now".to_owned()].into();
+        let reading = CallReading { convention: headland_chat::CallConvention::Parameters, names };
+        let whole = Whole::new(Kind::Chat, "chatcmpl-1".into(), 7, "m".into(), 1, 1);
+        let mut whole = whole.with_calls(Some(reading));
+        whole.add(0, delta("{\"name\": \"now\", \"parameters\"", None));
+        whole.add(0, delta(": {\"a\": [1]}}", Some(FinishReason::Stop)));
+        let choice = whole.finish(&name)["choices"][0].take();
+        assert_eq!((&choice["message"]["content"], &choice["finish_reason"]), (&Value::Null, &json!("tool_calls")));
+        assert_eq!(choice["message"]["tool_calls"][0]["function"]["arguments"], json!("{\"a\":[1]}"));
     }
 }

@@ -5,6 +5,7 @@ use headland_generation::{Decode, Request};
 use headland_nn_core::NnError;
 
 use crate::answer::{Kind, Whole};
+use crate::calls::CallReading;
 use crate::options::{BadRequest, Options};
 use crate::{Chat, Prompt, TextCompletion, parse_chat, parse_text};
 
@@ -26,6 +27,8 @@ pub struct Asked {
     pub each: usize,
     /// What goes before each answer, where the client asked for that.
     pub echoes: Vec<Option<String>>,
+    /// How calls are read in the answers, where the model may call anything.
+    pub calls: Option<CallReading>,
 }
 
 /// A body that nothing can be asked for.
@@ -67,7 +70,12 @@ impl Completion {
         }
     }
 
-    /// Tokenises, and makes the engine's requests. Takes as long as the prompts are.
+    /// Whether its answers have a form that is prescribed: asking takes milliseconds then, and a model's first time longer.
+    pub fn is_held_to_a_form(&self) -> bool {
+        matches!(self, Completion::Chat(chat) if chat.is_held_to_a_form())
+    }
+
+    /// Tokenises, and makes the engine's requests. Takes as long as the prompts are, and the forms of answers.
     ///
     /// # Errors
     /// Every [`AskError`].
@@ -79,9 +87,13 @@ impl Completion {
                 let prompt = prompt.map_err(|error| BadRequest::of("messages", error.to_string()))?;
                 let prompt = tokens.encode(&prompt, false)?;
                 let each = chat.options.choices(1)?;
-                let requests =
-                    (0..each).map(|choice| chat.request(prompt.clone(), choice)).collect::<Result<_, _>>()?;
-                Ok(Asked { requests, each, echoes: vec![None; each] })
+                let constraint = chat.constraint(tokens)?;
+                let request = |choice| {
+                    let request = chat.request(prompt.clone(), choice)?;
+                    Ok(Request { constraint: constraint.clone(), ..request })
+                };
+                let requests = (0..each).map(request).collect::<Result<_, BadRequest>>()?;
+                Ok(Asked { requests, each, echoes: vec![None; each], calls: chat.calls(tokens) })
             }
             Completion::Text(text) => {
                 let each = text.options.choices(text.prompts.len())?;
@@ -96,7 +108,7 @@ impl Completion {
                         echoes.push(echo.clone());
                     }
                 }
-                Ok(Asked { requests, each, echoes })
+                Ok(Asked { requests, each, echoes, calls: None })
             }
         }
     }
@@ -105,7 +117,8 @@ impl Completion {
 impl Asked {
     /// The object that the answers will make, with what goes before them in it.
     pub fn whole(&self, kind: Kind, id: String, created_unix_s: u64, model: String) -> Whole {
-        let mut whole = Whole::new(kind, id, created_unix_s, model, self.each, self.requests.len());
+        let whole = Whole::new(kind, id, created_unix_s, model, self.each, self.requests.len());
+        let mut whole = whole.with_calls(self.calls.clone());
         for (index, echo) in self.echoes.iter().enumerate() {
             if let Some(echo) = echo {
                 whole.echo(index, echo);

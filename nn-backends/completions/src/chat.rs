@@ -1,18 +1,20 @@
 //! The body of `/v1/chat/completions`.
 
-use headland_chat::Conversation;
-use headland_generation::Request;
+use std::sync::Arc;
+
+use headland_chat::{BadForm, CallConvention, Conversation, Form, Tokens};
+use headland_generation::{Grammar, Request};
 use minijinja::Value;
-use minijinja::value::ValueKind;
 use serde::Deserialize;
 
+use crate::calls::CallReading;
+use crate::format::{RESPONSE_FORMAT, ResponseFormat};
+use crate::messages::check;
 use crate::options::{self, BadRequest, Options};
+use crate::tools::Tools;
 
 /// Messages of a conversation.
 const MESSAGES_MAX: usize = 2048;
-
-/// Who speaks; what a model makes of each is for its template.
-const ROLES: [&str; 6] = ["system", "developer", "user", "assistant", "tool", "function"];
 
 /// A request to go on with a conversation.
 #[derive(Clone, Debug)]
@@ -22,6 +24,8 @@ pub struct Chat {
     /// The conversation, for the model's template.
     pub conversation: Conversation,
     logprobs: Option<u32>,
+    form: Option<Form>,
+    tools: Option<Tools>,
 }
 
 /// Reads a body.
@@ -46,7 +50,14 @@ pub fn parse_chat(body: &[u8]) -> Result<Chat, BadRequest> {
         return Err(BadRequest::of("top_logprobs", "`top_logprobs` goes with `\"logprobs\": true`"));
     }
     let answer: Option<bool> = options.take("add_generation_prompt")?;
+    let format: Option<ResponseFormat> = options.take(RESPONSE_FORMAT)?;
+    let form = format.map_or(Ok(None), ResponseFormat::form)?;
+    let (tools, told) = Tools::take(&mut options)?.unzip();
     options.check_rest()?;
+    if form.is_some() && tools.is_some() {
+        let message = "`response_format` other than `text` goes with `tools` only where `tool_choice` is `none`";
+        return Err(BadRequest::of(RESPONSE_FORMAT, message));
+    }
     if messages.is_empty() || messages.len() > MESSAGES_MAX {
         let message = format!("`messages` has {}; between 1 and {MESSAGES_MAX} are taken", messages.len());
         return Err(BadRequest::of("messages", message));
@@ -57,14 +68,44 @@ pub fn parse_chat(body: &[u8]) -> Result<Chat, BadRequest> {
     let more = more.map(|(more, key)| (key.to_string(), more.get_item(&key).unwrap_or_default())).collect();
     let conversation = Conversation {
         messages: messages.collect::<Result<Vec<Value>, _>>()?.into(),
-        tools: None,
+        tools: told,
         answer: answer.unwrap_or(true),
         more,
     };
-    Ok(Chat { options, conversation, logprobs: wants.then(|| top.unwrap_or(0)) })
+    Ok(Chat { options, conversation, logprobs: wants.then(|| top.unwrap_or(0)), form, tools })
 }
 
 impl Chat {
+    /// Whether its answers have a form that is prescribed.
+    pub fn is_held_to_a_form(&self) -> bool {
+        self.form.is_some() || self.tools.is_some()
+    }
+
+    /// What its answers are to be held to, in a model's tokens. Takes milliseconds, for large schemas tens of them.
+    ///
+    /// # Errors
+    /// When they cannot be held to what the client asks for.
+    pub fn constraint(&self, tokens: &Tokens) -> Result<Option<Arc<dyn Grammar>>, BadRequest> {
+        let compile = |form: &Form| tokens.grammars()?.compile(form);
+        if let Some(form) = &self.form {
+            return compile(form).map(Some).map_err(|error| BadRequest::of(RESPONSE_FORMAT, error.to_string()));
+        }
+        let Some(tools) = &self.tools else { return Ok(None) };
+        let Some(form) = tools.form(tokens, convention(tokens)) else { return Ok(None) };
+        match compile(&form) {
+            Ok(grammar) => Ok(Some(grammar)),
+            // What a model calls by its own will is read, held to a schema or not.
+            Err(BadForm::Schema(_) | BadForm::Vocabulary(_)) if !tools.has_to() => Ok(None),
+            Err(error) => Err(BadRequest::of("tools", error.to_string())),
+        }
+    }
+
+    /// How the calls in its answers are read, where the model may call anything.
+    pub fn calls(&self, tokens: &Tokens) -> Option<CallReading> {
+        let names = self.tools.as_ref()?.names().into();
+        Some(CallReading { convention: convention(tokens), names })
+    }
+
     /// What the engine is asked for the answer numbered `choice` to the conversation as `prompt`.
     ///
     /// # Errors
@@ -74,46 +115,9 @@ impl Chat {
     }
 }
 
-/// A message with its text in one piece.
-fn check(index: usize, message: &Value) -> Result<Value, BadRequest> {
-    let bad = |problem: String| BadRequest::of("messages", format!("message {index} {problem}"));
-    if message.kind() != ValueKind::Map {
-        return Err(bad("is no object".to_owned()));
-    }
-    let get = |key: &str| message.get_attr(key).unwrap_or_default();
-    match get("role").as_str() {
-        Some(role) if ROLES.contains(&role) => {}
-        Some(role) => return Err(bad(format!("has the role `{role}`; there are {}", ROLES.join(", ")))),
-        None => return Err(bad("has no role".to_owned())),
-    }
-    let content = get("content");
-    match content.kind() {
-        ValueKind::String => Ok(message.clone()),
-        // What an assistant called may be all it said.
-        ValueKind::None | ValueKind::Undefined if get("role").as_str() == Some("assistant") => Ok(message.clone()),
-        ValueKind::Seq => {
-            let mut text = String::new();
-            for part in content.try_iter().into_iter().flatten() {
-                let kind = part.get_attr("type").unwrap_or_default();
-                match (kind.as_str(), part.get_attr("text").unwrap_or_default().as_str()) {
-                    (Some("text"), Some(part)) => text.push_str(part),
-                    (kind, _) => {
-                        return Err(bad(format!("has a part of type `{}`; only `text` is read", kind.unwrap_or("?"))));
-                    }
-                }
-            }
-            let keys = message.try_iter().into_iter().flatten();
-            let with_text = keys.map(|key| match key.as_str() {
-                Some("content") => (key, Value::from(text.as_str())),
-                _ => {
-                    let value = message.get_item(&key).unwrap_or_default();
-                    (key, value)
-                }
-            });
-            Ok(Value::from_pairs(with_text.map(|(key, value)| (key.to_string(), value))))
-        }
-        _ => Err(bad("has no `content` that is text".to_owned())),
-    }
+/// How the model writes that it calls a tool.
+fn convention(tokens: &Tokens) -> CallConvention {
+    tokens.template().map(|template| template.convention()).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -145,7 +149,7 @@ mod tests {
                 "type `image_url`",
             ),
             (&format!(r#"{{{hello}, "tempreature": 1}}"#), Some("tempreature"), "is no parameter"),
-            (&format!(r#"{{{hello}, "tools": [{{}}]}}"#), Some("tools"), "is not supported"),
+            (&format!(r#"{{{hello}, "functions": [{{}}]}}"#), Some("functions"), "is not supported"),
             (&format!(r#"{{{hello}, "top_logprobs": 2}}"#), Some("top_logprobs"), "goes with"),
         ] {
             let (message, named) = error(body);
@@ -166,5 +170,76 @@ mod tests {
         assert_eq!(chat.conversation.more[0].0, "enable_thinking");
         let request = chat.request(vec![1], 1).unwrap();
         assert_eq!((request.tokens_max, request.sampling.seed, request.sampling.logprobs), (Some(7), Some(0), Some(3)));
+    }
+
+    fn with(more: &str) -> Result<Chat, BadRequest> {
+        let body = format!(r#"{{"model": "m", "messages": [{{"role": "user", "content": "hi"}}], {more}}}"#);
+        parse_chat(body.as_bytes())
+    }
+
+    const WEATHER: &str = r#"{"type": "function", "function": {"name": "weather", "description": "d", "parameters": {"type": "object", "properties": {"z": {}, "a": {}}}}}"#;
+
+    #[test]
+    fn a_form_is_text_an_object_or_a_schema() {
+        let form = |format: &str| with(&format!(r#""response_format": {format}"#)).map(|chat| chat.form);
+        assert_eq!(form(r#"{"type": "text"}"#), Ok(None));
+        assert_eq!(form(r#"{"type": "json_object"}"#), Ok(Some(Form::Object)));
+        let schema =
+            r#"{"type": "json_schema", "json_schema": {"name": "a", "strict": true, "schema": {"type": "integer"}}}"#;
+        assert_eq!(form(schema), Ok(Some(Form::Schema(serde_json::json!({"type": "integer"})))));
+        for (format, expected) in [
+            (r#"{"type": "xml"}"#, "unknown variant `xml`"),
+            (r#"{"type": "json_schema"}"#, "json_schema"),
+            (r#"{"type": "json_schema", "json_schema": {"name": "a"}}"#, "`schema`"),
+            (r#"{"type": "json_schema", "json_schema": {"name": "a b", "schema": {}}}"#, "`json_schema.name` is"),
+            (r#"{"type": "json_schema", "json_schema": {"name": "a", "schema": {}, "stict": true}}"#, "`stict`"),
+            ("\"json\"", "response_format"),
+        ] {
+            let error = form(format).unwrap_err();
+            assert!(error.message.contains(expected), "{format}: {}", error.message);
+            assert_eq!(error.param.as_deref(), Some("response_format"));
+        }
+    }
+
+    #[test]
+    fn the_template_is_told_of_tools_that_may_be_called() {
+        let told = |more: &str| {
+            with(&format!(r#""tools": [{WEATHER}]{more}"#)).map(|chat| (chat.conversation.tools, chat.tools))
+        };
+        let (tools, read) = told("").unwrap();
+        let json = serde_json::to_string(&tools.unwrap()).unwrap();
+        assert_eq!(json, format!("[{}]", WEATHER.replace(": ", ":").replace(", ", ",")));
+        assert!(!read.unwrap().has_to());
+        for choice in [r#""required""#, r#"{"type": "function", "function": {"name": "weather"}}"#] {
+            let (_, read) = told(&format!(r#", "tool_choice": {choice}, "parallel_tool_calls": false"#)).unwrap();
+            assert!(read.unwrap().has_to());
+        }
+        let (tools, read) = told(r#", "tool_choice": "none""#).unwrap();
+        assert!(tools.is_none() && read.is_none());
+    }
+
+    #[test]
+    fn what_is_wrong_with_tools_is_named() {
+        let format = r#", "response_format": {"type": "json_object"}"#;
+        for (more, param, expected) in [
+            (r#""tools": [{"type": "retrieval"}]"#.to_owned(), "tools", "tool 0: unknown variant `retrieval`"),
+            (r#""tools": [{"type": "function", "function": {}}]"#.to_owned(), "tools", "tool 0: missing field `name`"),
+            (r#""tools": [{"type": "function", "function": {"name": "a b"}}]"#.to_owned(), "tools", "letters"),
+            (format!(r#""tools": [{WEATHER}, {WEATHER}]"#), "tools", "another function called `weather`"),
+            (format!(r#""tools": [{}]"#, vec![WEATHER; 200].join(",")), "tools", "128 at most"),
+            (format!(r#""tools": [{WEATHER}], "tool_choice": "always""#), "tool_choice", "`required`"),
+            (r#""tool_choice": "required""#.to_owned(), "tool_choice", "there are no `tools`"),
+            (
+                format!(r#""tools": [{WEATHER}], "tool_choice": {{"type": "function", "function": {{"name": "x"}}}}"#),
+                "tool_choice",
+                "names `x`",
+            ),
+            (format!(r#""tools": [{WEATHER}]{format}"#), "response_format", "`tool_choice` is `none`"),
+        ] {
+            let error = with(&more).unwrap_err();
+            assert!(error.message.contains(expected), "{more}: {}", error.message);
+            assert_eq!(error.param.as_deref(), Some(param), "{more}");
+        }
+        assert!(with(&format!(r#""tools": [{WEATHER}], "tool_choice": "none"{format}"#)).is_ok());
     }
 }

@@ -23,7 +23,8 @@ pub use tensors::Pieces;
 pub(super) use tensors::is_signature;
 use tensors::signature;
 
-/// A body longer than this is tokenised on a blocking thread, so that it delays nobody else's request.
+/// A body longer than this is tokenised on a blocking thread, so that it delays nobody else's request; forms that answers are
+/// to have are always compiled there.
 pub const INLINE_PROMPT_BYTES_MAX: usize = 16 << 10;
 
 /// A loaded language model. Dropping it lets the answers under way end.
@@ -83,7 +84,7 @@ impl Generator {
     /// # Errors
     /// Every [`AskError`].
     pub async fn ask(&self, completion: Arc<Completion>, bytes: usize) -> Result<Asked, AskError> {
-        if bytes <= INLINE_PROMPT_BYTES_MAX {
+        if bytes <= INLINE_PROMPT_BYTES_MAX && !completion.is_held_to_a_form() {
             return completion.ask(&self.tokens);
         }
         let tokens = self.tokens.clone();
