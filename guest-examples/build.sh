@@ -5,7 +5,7 @@ cd "$(dirname "$0")"
 target=${CARGO_TARGET_DIR:-$PWD/target}
 cargo build --release --locked --quiet --workspace --bins --examples
 mkdir -p dist
-for component in "$target"/wasm32-wasip2/release/{semantic-search,digits}.wasm \
+for component in "$target"/wasm32-wasip2/release/{semantic-search,digits,chat-guard}.wasm \
     "$target"/wasm32-wasip2/release/examples/*.wasm; do
     name=$(basename "$component")
     # The hashed twins that cargo leaves beside examples are not ours to copy.

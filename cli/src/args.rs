@@ -5,6 +5,7 @@ mod fleet;
 mod gateway;
 mod model;
 mod policy;
+mod run;
 mod signing;
 mod sim;
 mod token;
@@ -22,6 +23,7 @@ pub use fleet::{
 pub use gateway::Target;
 pub use model::{ModelCommand, PullModel, PushModel};
 pub use policy::{PolicyCommand, TestPolicy};
+pub use run::RunModel;
 pub use signing::{HashName, MethodName, SignApp, SignModel, VerifyModel};
 pub use sim::{RunSim, SimCommand};
 pub use token::{TokenCommand, TokenPlace};
@@ -32,6 +34,7 @@ pub use token::{TokenCommand, TokenPlace};
 #[command(after_help = "Examples:
   headland up --model digits=models/digits --app guest-examples/rust/digits/headland.app.toml
   headland up --config headland.toml
+  headland run ./tinyllama \"Why is the sky blue?\"
   headland model push ./digits
   headland model list
   headland control init --dir fleet
@@ -45,6 +48,8 @@ pub struct Args {
 pub enum Command {
     /// Load models, deploy apps, and serve them
     Up(Box<UpOptions>),
+    /// Ask a language model one thing, without a gateway
+    Run(RunModel),
     /// Sign, verify, push and pull models, and manage those of a running gateway
     #[command(subcommand)]
     Model(ModelCommand),
@@ -109,7 +114,7 @@ pub struct UpOptions {
     /// Where this gateway stands, for policies that name regions
     #[arg(long, value_name = "REGION", env = "HEADLAND_REGION")]
     pub region: Option<String>,
-    /// Load the model in DIR, under NAME or else its own or the folder's name; may be repeated
+    /// Load the model in DIR, or of a GGUF file, under NAME or else its own or the folder's name; may be repeated
     #[arg(long = "model", value_name = "[NAME=]DIR")]
     pub models: Vec<String>,
     /// Deploy the app of this manifest; may be repeated

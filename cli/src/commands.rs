@@ -7,12 +7,13 @@ use clap::CommandFactory;
 
 use crate::args::{AppCommand, Args, Command, ModelCommand, PlacementCommand, PolicyCommand};
 use crate::client::models;
-use crate::{apps, client, config, fleet, policy, pull, push, signing, sim, tokens, up};
+use crate::{apps, client, config, fleet, policy, pull, push, run as run_model, signing, sim, tokens, up};
 
 /// Does it. Some commands have an exit status of their own.
 pub fn run(command: Command) -> Result<ExitCode> {
     match command {
         Command::Up(options) => up::run(*options)?,
+        Command::Run(options) => run_model::run(&options)?,
         Command::Model(command) => return model(command),
         Command::App(command) => app(command)?,
         Command::Policy(PolicyCommand::Check { file, json }) => policy::check(&file, json)?,

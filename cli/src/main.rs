@@ -18,6 +18,7 @@ mod named_apps;
 mod policy;
 mod pull;
 mod push;
+mod run;
 mod signals;
 mod signing;
 mod sim;

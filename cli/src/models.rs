@@ -168,10 +168,13 @@ fn name_of(config: &ModelConfig, package: &ModelPackage) -> Result<ModelName> {
     if let Some(name) = config.name.as_ref().or(package.name.as_ref()) {
         return Ok(name.clone());
     }
-    let path = config.path.canonicalize().unwrap_or_else(|_| config.path.clone());
-    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    name_of_path(&config.path)
+}
+
+/// The name of a model's folder, or of its one file.
+pub fn name_of_path(path: &Path) -> Result<ModelName> {
+    let whole = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let name = whole.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let name = name.strip_suffix(folder::GGUF).unwrap_or(&name);
-    name.parse().with_context(|| {
-        format!("the folder {} gives no usable name; load it as --model NAME=DIR", config.path.display())
-    })
+    name.parse().with_context(|| format!("{} gives no usable name; load it as --model NAME=DIR", path.display()))
 }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use headland_batcher::Unavailable;
-use headland_completions::{AskError, BadRequest};
+use headland_completions::{AskError, BadRequest, Kind};
 use headland_generation::Refused;
 use headland_nn_core::{NnError, seconds_up};
 use http::StatusCode;
@@ -203,13 +203,22 @@ impl From<AskError> for ApiError {
 
 impl ApiError {
     /// A request that the engine of a language model does not take; `error` is what it is for everybody else.
-    pub(crate) fn refused(refused: &Refused, error: NnError) -> Self {
+    pub(crate) fn refused(kind: Kind, refused: &Refused, error: NnError) -> Self {
+        let prompt = if kind == Kind::Chat { "messages" } else { "prompt" };
+        let param = match refused {
+            Refused::ContextOverflow { .. } | Refused::Empty | Refused::UnknownToken(_) => prompt,
+            Refused::NoTokens => "max_tokens",
+            // The one parameter that the routes have different names for.
+            Refused::Parameter(bad) if bad.name == "top_logprobs" && kind == Kind::Text => "logprobs",
+            Refused::Parameter(bad) => bad.name,
+            Refused::Stop(_) => "stop",
+            _ => return error.into(),
+        };
         match refused {
-            Refused::ContextOverflow { .. } => {
-                ApiError::new(Reason::ContextOverflow, refused.to_string()).param("messages")
-            }
+            Refused::ContextOverflow { .. } => ApiError::new(Reason::ContextOverflow, refused.to_string()),
             _ => error.into(),
         }
+        .param(param)
     }
 }
 

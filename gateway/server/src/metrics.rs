@@ -3,6 +3,7 @@
 //! HTTP requests are counted as they end (`observe.rs`); models, guests and the process keep their own counters, which
 //! are read at each scrape.
 
+mod generation;
 mod guests;
 mod models;
 mod peers;
@@ -22,6 +23,8 @@ pub(crate) enum RouteKind {
     KserveHealth,
     KserveInfer,
     KserveMetadata,
+    OpenAiChat,
+    OpenAiCompletions,
     OpenAiEmbeddings,
     OpenAiModels,
     App,
@@ -37,6 +40,8 @@ impl RouteKind {
             (Some("v2"), Some("health")) => RouteKind::KserveHealth,
             (Some("v2"), Some("models")) if path.ends_with("/infer") => RouteKind::KserveInfer,
             (Some("v2"), _) => RouteKind::KserveMetadata,
+            (Some("v1"), Some("chat")) => RouteKind::OpenAiChat,
+            (Some("v1"), Some("completions")) => RouteKind::OpenAiCompletions,
             (Some("v1"), Some("embeddings")) => RouteKind::OpenAiEmbeddings,
             (Some("v1"), _) => RouteKind::OpenAiModels,
             _ => RouteKind::App,
@@ -48,6 +53,8 @@ impl RouteKind {
             RouteKind::KserveHealth => "kserve_health",
             RouteKind::KserveInfer => "kserve_infer",
             RouteKind::KserveMetadata => "kserve_metadata",
+            RouteKind::OpenAiChat => "openai_chat",
+            RouteKind::OpenAiCompletions => "openai_completions",
             RouteKind::OpenAiEmbeddings => "openai_embeddings",
             RouteKind::OpenAiModels => "openai_models",
             RouteKind::App => "app",
@@ -110,6 +117,7 @@ pub(crate) fn scrape(gateway: &Gateway) -> Result<String, prometheus::Error> {
     let mut families = metrics.requests.collect();
     families.extend(metrics.durations.collect());
     families.extend(models::families(gateway));
+    families.extend(generation::families(gateway));
     families.extend(guests::families(gateway));
     families.extend(peers::families(gateway));
     families.extend(process::families());

@@ -1,7 +1,7 @@
 //! The host functions of the four `wasi:nn` interfaces, one per function of the WIT.
 
 use bytes::Bytes;
-use headland_batcher::{Call, Model, Trace};
+use headland_batcher::{Call, Model, Pieces};
 use headland_nn_core::{MAX_RANK, NamedTensor, NnError};
 use headland_package::ModelRef;
 use wasmtime::component::{ComponentType, Lift, Linker, Resource, ResourceType};
@@ -9,7 +9,7 @@ use wasmtime::{Result, StoreContextMut, format_err};
 
 use crate::convert::{ErrorCode, TensorType, to_guest_tensor, to_tensor};
 use crate::resources::{ExecutionContext, Graph, GuestError, GuestTensor};
-use crate::{WasiNnCtxView, WasiNnView};
+use crate::{WasiNnCtxView, WasiNnView, llm};
 
 /// `wasi:nn/graph.graph-encoding`.
 #[derive(Clone, Copy, ComponentType, Lift)]
@@ -50,7 +50,7 @@ enum ExecutionTarget {
 type Fallible<T> = Result<T, Resource<GuestError>>;
 type NamedResource = (String, Resource<GuestTensor>);
 
-/// Adds the four interfaces of `wasi:nn@0.2.0-rc-2024-10-28`.
+/// Adds the four interfaces of `wasi:nn@0.2.0-rc-2024-10-28`, and `fermyon:spin/llm@2.0.0`.
 ///
 /// # Errors
 /// When the linker has one of them already.
@@ -58,7 +58,8 @@ pub fn add_to_linker<T: WasiNnView + 'static>(linker: &mut Linker<T>) -> Result<
     add_tensor(linker)?;
     add_errors(linker)?;
     add_inference(linker)?;
-    add_graph(linker)
+    add_graph(linker)?;
+    llm::add_to_linker(linker)
 }
 
 fn add_tensor<T: WasiNnView + 'static>(linker: &mut Linker<T>) -> Result<()> {
@@ -128,7 +129,7 @@ fn add_graph<T: WasiNnView + 'static>(linker: &mut Linker<T>) -> Result<()> {
     graph.func_wrap("[method]graph.init-execution-context", |mut store, (this,): (Resource<Graph>,)| {
         let nn = store.data_mut().nn();
         let model = nn.table.get(&this)?.model.clone();
-        let context: Fallible<_> = Ok(nn.table.push(ExecutionContext { model })?);
+        let context: Fallible<_> = Ok(nn.table.push(ExecutionContext { model, pieces: None })?);
         Ok((context,))
     })?;
     graph.func_wrap("load", |mut store: StoreContextMut<'_, T>, _: LoadParams| {
@@ -160,7 +161,7 @@ fn add_graph<T: WasiNnView + 'static>(linker: &mut Linker<T>) -> Result<()> {
 
 impl WasiNnCtxView<'_> {
     /// The model called `name`, if the app may use it.
-    fn granted(&self, name: &str) -> Result<ModelRef, GuestError> {
+    pub(crate) fn granted(&self, name: &str) -> Result<ModelRef, GuestError> {
         let asked: ModelRef = name
             .parse()
             .map_err(|error| GuestError { code: ErrorCode::InvalidArgument, data: format!("load-by-name: {error}") })?;
@@ -183,23 +184,24 @@ impl WasiNnCtxView<'_> {
         context: &Resource<ExecutionContext>,
         inputs: Vec<NamedResource>,
     ) -> Result<Result<Vec<NamedResource>, GuestError>> {
-        let model = self.table.get(context)?.model.clone();
+        let ExecutionContext { model, pieces } = self.table.get_mut(context)?;
+        // An answer that is asked for anew is not told to its end.
+        let (model, pieces) = (model.clone(), pieces.take());
         // The call owns its tensors: they leave the table whatever comes of it.
         let mut tensors = Vec::with_capacity(inputs.len());
         for (name, tensor) in inputs {
             tensors.push((name, self.take_tensor(tensor)?));
         }
-        let call = Call {
-            deadline: self.ctx.deadline,
-            caller: self.ctx.grants.caller.clone(),
-            trace: Trace { request_id: Some(self.ctx.request_id.clone()), parent: None },
-            ..Call::default()
+        let ran = match (pieces, tensors.is_empty()) {
+            (Some(pieces), true) => go_on(pieces).await,
+            _ => run(&model, tensors, self.call()).await,
         };
-        let outputs = match run(&model, tensors, call).await {
-            Ok(outputs) => outputs,
+        let (outputs, pieces) = match ran {
+            Ok(ran) => ran,
             Err(RunError::Tensor(error)) => return Ok(Err(error)),
             Err(RunError::Model(error)) => return Ok(Err(self.told(&model, error))),
         };
+        self.table.get_mut(context)?.pieces = pieces;
         let bytes: usize = outputs.iter().map(|(_, tensor)| tensor.data.len()).sum();
         if !self.fits(bytes) {
             return Ok(Err(GuestError {
@@ -219,7 +221,7 @@ impl WasiNnCtxView<'_> {
 
     /// What the guest is told of a failure: everything about its own request, nothing about the host's insides. Those go
     /// to the log.
-    fn told(&self, model: &Model, error: NnError) -> GuestError {
+    pub(crate) fn told(&self, model: &Model, error: NnError) -> GuestError {
         let inside = match &error {
             NnError::Runtime(cause) | NnError::BadModel(cause) | NnError::DeviceUnavailable(cause) => Some(cause),
             NnError::Unreachable { why, .. } => Some(why),
@@ -276,11 +278,10 @@ enum RunError {
     Model(NnError),
 }
 
-async fn run(
-    model: &Model,
-    tensors: Vec<(String, GuestTensor)>,
-    call: Call,
-) -> Result<Vec<(String, GuestTensor)>, RunError> {
+/// Outputs for the guest, and what tells the rest of an answer that comes piece by piece.
+type Ran = (Vec<(String, GuestTensor)>, Option<Box<Pieces>>);
+
+async fn run(model: &Model, tensors: Vec<(String, GuestTensor)>, call: Call) -> Result<Ran, RunError> {
     let mut inputs = Vec::with_capacity(tensors.len());
     for (name, tensor) in tensors {
         let expected = model.signature().inputs.iter().find(|spec| spec.name == name).map(|spec| spec.dtype);
@@ -288,7 +289,21 @@ async fn run(
         inputs.push(NamedTensor::new(name, tensor));
     }
     let call = Call { inputs: inputs.into(), ..call };
+    if let Some(pieces) = model.stream(&call).await.map_err(RunError::Model)? {
+        return go_on(Box::new(pieces)).await;
+    }
     let outputs = model.infer(call).await.map_err(RunError::Model)?.outputs;
+    Ok((to_guest(outputs)?, None))
+}
+
+/// The next piece of an answer.
+async fn go_on(mut pieces: Box<Pieces>) -> Result<Ran, RunError> {
+    let ended = || RunError::Model(NnError::invalid("the answer has ended; `finish_reason` said so"));
+    let outputs = pieces.next().await.map_err(RunError::Model)?.ok_or_else(ended)?;
+    Ok((to_guest(outputs)?, Some(pieces)))
+}
+
+fn to_guest(outputs: Vec<NamedTensor>) -> Result<Vec<(String, GuestTensor)>, RunError> {
     let outputs = outputs.into_iter().map(|output| Ok((output.name.to_string(), to_guest_tensor(output)?)));
     outputs.collect::<Result<_, _>>().map_err(RunError::Tensor)
 }

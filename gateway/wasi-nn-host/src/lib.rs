@@ -5,10 +5,15 @@
 //! instead of generated, because a hand-written one can take and give `list<u8>` as [`bytes::Bytes`]: tensor data
 //! crosses the guest boundary with one copy each way and is shared from there on.
 //!
+//! Language models answer one `compute` whole, or piece by piece: with `"stream": true` in the tensor `parameters` each
+//! further `compute` without inputs gives the next piece, until `finish_reason` is not empty. `llm` offers the same models by
+//! the interface that components for Spin know.
+//!
 //! A guest may load only what its app's manifest lists, and never its own bytes.
 
 mod bindings;
 mod convert;
+mod llm;
 mod resources;
 
 use std::sync::Arc;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use headland_batcher::Model;
+use headland_batcher::{Model, Pieces};
 
 use crate::convert::{ErrorCode, TensorType};
 
@@ -22,6 +22,8 @@ pub(crate) struct Graph {
 /// `wasi:nn/inference.graph-execution-context`.
 pub(crate) struct ExecutionContext {
     pub model: Arc<Model>,
+    /// The rest of an answer that comes piece by piece. It ends with the context.
+    pub pieces: Option<Box<Pieces>>,
 }
 
 /// `wasi:nn/errors.error`.

@@ -288,7 +288,8 @@ fn add(all: &mut Usage, one: &Usage, first: bool) {
     all.answer_tokens += one.answer_tokens;
 }
 
-fn usage(usage: &Usage) -> Value {
+/// What an answer took, as OpenAI's API writes it.
+pub fn usage(usage: &Usage) -> Value {
     json!({
         "prompt_tokens": usage.prompt_tokens,
         "completion_tokens": usage.answer_tokens,

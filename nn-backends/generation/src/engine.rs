@@ -159,6 +159,11 @@ impl Engine {
         &self.shape
     }
 
+    /// Sequences that have memory at a time.
+    pub fn running_max(&self) -> usize {
+        self.options.running_max
+    }
+
     /// Tokens of a prompt and its answer together, as the model and its memory allow.
     pub fn context_max(&self) -> usize {
         self.shape.context_max.min((self.shape.pages as usize).saturating_mul(self.shape.page_tokens))

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use axum::extract::{RawQuery, State};
 use axum::routing::{delete, get, put};
 use axum::{Json, Router};
-use headland_batcher::Model;
+use headland_batcher::{Generator, Model};
 use headland_lifecycle::IndexEntry;
 use headland_package::{ModelName, ModelRef, ModelSelector, ModelVersion};
 use serde::{Deserialize, Serialize};
@@ -57,6 +57,8 @@ struct LoadedModel {
     cache: bool,
     /// The longest text it takes whole, in tokens, if it takes text.
     tokens_max: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    generation: Option<GenerationSummary>,
     #[serde(flatten)]
     tensors: ModelTensors,
 }
@@ -75,7 +77,42 @@ impl LoadedModel {
             batching: BatchingSummary::of(model),
             cache: model.remembers(),
             tokens_max: model.tokens_max(),
+            generation: model.generator().map(|generator| GenerationSummary::of(generator)),
             tensors: tensors(model),
+        }
+    }
+}
+
+/// What a language model has room for.
+#[derive(Serialize)]
+struct GenerationSummary {
+    /// Tokens of a prompt and its answer together.
+    context_max: usize,
+    /// Memory of a token's keys and values.
+    kv_bytes_per_token: u64,
+    /// Memory for keys and values, all together.
+    kv_cache_bytes: u64,
+    /// Answers under way at a time, at the most.
+    streams_max: usize,
+    /// How many of them fit, each with as many tokens as the context has.
+    full_streams_max: usize,
+    running: usize,
+    waiting: usize,
+}
+
+impl GenerationSummary {
+    fn of(generator: &Generator) -> Self {
+        let (engine, stats) = (generator.engine(), generator.engine().stats());
+        let shape = engine.shape();
+        let pages_of_one = engine.context_max().div_ceil(shape.page_tokens.max(1)).max(1);
+        GenerationSummary {
+            context_max: engine.context_max(),
+            kv_bytes_per_token: shape.page_bytes / shape.page_tokens.max(1) as u64,
+            kv_cache_bytes: shape.page_bytes.saturating_mul(u64::from(shape.pages)),
+            streams_max: engine.running_max(),
+            full_streams_max: engine.running_max().min(shape.pages as usize / pages_of_one),
+            running: stats.running,
+            waiting: stats.waiting,
         }
     }
 }

@@ -6,7 +6,7 @@ use prometheus::proto::{self, MetricFamily};
 use super::{Counter, Gauge};
 use crate::gateway::Gateway;
 
-const MODEL: [&str; 2] = ["model", "version"];
+pub(super) const MODEL: [&str; 2] = ["model", "version"];
 
 /// Name, help, and where to read it.
 type Read = (&'static str, &'static str, fn(&ModelStats) -> u64);
@@ -123,7 +123,7 @@ fn failures(models: &[std::sync::Arc<Model>]) -> Vec<MetricFamily> {
 }
 
 /// A histogram that a model's counters keep; `read` gives it and the sum of its values.
-fn histogram(
+pub(super) fn histogram(
     name: &str,
     help: &str,
     models: &[std::sync::Arc<Model>],

@@ -84,7 +84,7 @@ async fn here(
     let Head { kind, id, created_unix_s, model: name } = head;
     let begin = |asked: Asked| {
         let generation = generator.begin(asked.requests, &Caller::native(), Some(deadline));
-        generation.map_err(|refused| ApiError::refused(&refused, generator.error_of(&refused)))
+        generation.map_err(|refused| ApiError::refused(kind, &refused, generator.error_of(&refused)))
     };
     if options.stream {
         let chunks = Chunks::new(kind, id, created_unix_s, name, asked.each, options.include_usage());

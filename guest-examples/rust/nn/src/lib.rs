@@ -16,10 +16,12 @@
 
 mod element;
 mod error;
+mod pieces;
 mod tensor;
 
 pub use element::Element;
 pub use error::{Error, ErrorCode};
+pub use pieces::{End, Piece, Pieces};
 pub use tensor::{Tensor, TensorType};
 
 /// The generated bindings, for what the wrappers leave out.

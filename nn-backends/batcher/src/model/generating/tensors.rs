@@ -2,7 +2,7 @@
 //!
 //! A prompt is the tensor `text`, a conversation is `messages` in OpenAI's form, and everything else a client of OpenAI's API
 //! may say stands in `parameters`, an object in JSON (which may hold prompt or messages as well). The answer is `text`, with
-//! its `finish_reason`; `completion` is the whole of it as OpenAI's API writes it.
+//! its `finish_reason` and `usage`; `completion` is the whole of it as OpenAI's API writes it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -24,6 +24,8 @@ const MESSAGES: &str = "messages";
 const PARAMETERS: &str = "parameters";
 /// How each answer ended; empty while it has not.
 const FINISH_REASON: &str = "finish_reason";
+/// What it took, as OpenAI's API writes it.
+const USAGE: &str = "usage";
 /// The answer as OpenAI's API writes it.
 const COMPLETION: &str = "completion";
 
@@ -38,7 +40,12 @@ pub(super) fn signature() -> Signature {
             input(MESSAGES, Dim::Fixed(1)),
             input(PARAMETERS, Dim::Fixed(1)),
         ],
-        outputs: vec![output(TEXT, answers()), output(FINISH_REASON, answers()), output(COMPLETION, Dim::Fixed(1))],
+        outputs: vec![
+            output(TEXT, answers()),
+            output(FINISH_REASON, answers()),
+            output(USAGE, Dim::Fixed(1)),
+            output(COMPLETION, Dim::Fixed(1)),
+        ],
     }
 }
 
@@ -147,22 +154,23 @@ impl Generator {
 }
 
 impl Pieces {
-    /// The next piece: `text`, and `finish_reason` once it is the last. `None` after that.
+    /// The next piece: `text`, and `finish_reason` and `usage` once it is the last. `None` after that.
     ///
     /// # Errors
     /// What ended the answer before its time.
     pub async fn next(&mut self) -> Result<Option<Vec<NamedTensor>>, NnError> {
         while let Some((_, delta)) = self.generation.next().await {
-            let reason = match delta.end {
+            let (reason, usage) = match delta.end {
                 Some(Err(error)) => return Err(error),
-                Some(Ok(end)) => end.reason.word(),
-                None => "",
+                Some(Ok(end)) => (end.reason.word(), Some(headland_completions::usage(&end.usage).to_string())),
+                None => ("", None),
             };
             // Tokens may come that are no whole character yet.
-            if !delta.text.is_empty() || !reason.is_empty() {
-                let outputs = [(TEXT, delta.text.as_str()), (FINISH_REASON, reason)];
+            if !delta.text.is_empty() || usage.is_some() {
+                let outputs = [(TEXT, delta.text.as_str()), (FINISH_REASON, reason)].into_iter();
+                let outputs = outputs.chain(usage.as_deref().map(|usage| (USAGE, usage)));
                 let outputs = outputs.map(|(name, text)| Ok(NamedTensor::new(name, tensor(&[text], self.plain)?)));
-                return outputs.into_iter().collect::<Result<_, NnError>>().map(Some);
+                return outputs.collect::<Result<_, NnError>>().map(Some);
             }
         }
         Ok(None)
@@ -205,10 +213,11 @@ fn outputs(completion: &Value, plain: bool) -> Result<Vec<NamedTensor>, NnError>
     let text: Vec<String> = choices.iter().map(text).collect();
     let reason: Vec<&str> = choices.iter().map(|choice| choice["finish_reason"].as_str().unwrap_or_default()).collect();
     let text: Vec<&str> = text.iter().map(String::as_str).collect();
-    let completion = completion.to_string();
+    let (usage, completion) = (completion["usage"].to_string(), completion.to_string());
     Ok(vec![
         NamedTensor::new(TEXT, tensor(&text, plain)?),
         NamedTensor::new(FINISH_REASON, tensor(&reason, plain)?),
+        NamedTensor::new(USAGE, tensor(&[&usage], plain)?),
         NamedTensor::new(COMPLETION, tensor(&[&completion], plain)?),
     ])
 }
