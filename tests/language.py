@@ -8,9 +8,7 @@ import struct
 from array import array
 from pathlib import Path
 
-import gateway as support
-
-CHAT = support.ROOT / "test-data/generation/chat"
+CHAT = Path(__file__).resolve().parent.parent / "test-data/generation/chat"
 TOKENIZER = json.loads((CHAT / "tokenizer.json").read_text())
 VOCABULARY = 1 + max(token["id"] for token in TOKENIZER["added_tokens"] + [{"id": max(TOKENIZER["model"]["vocab"].values())}])
 IDS = TOKENIZER["model"]["vocab"] | {token["content"]: token["id"] for token in TOKENIZER["added_tokens"]}

@@ -40,6 +40,7 @@ def words(tmp_path_factory):
     strict = language.folder(folder / "strict", template="{{ raise_exception('only poems') }}")
     path = config(folder, "[limits]\ndrain_s = 5\n" + f'[[model]]\nname = "one"\npath = "{one}"\nqueue = 1\n')
     models = {"words": plain, "gguf": folder / "words.gguf", "tight": tight, "silent": silent, "broken": broken, "strict": strict}
+    models["small-talk"] = support.ROOT / "models/small-talk"
     named = [f"--model={name}={at}" for name, at in models.items()]
     with support.Gateway(folder, f"--config={path}", *named, f"--model=digits={support.DIGITS}") as running:
         yield running
@@ -122,6 +123,15 @@ def test_a_streamed_chat_says_what_the_whole_one_says(client):
     assert last.usage.prompt_tokens == whole.usage.prompt_tokens
     # Nobody asked for it: it does not come.
     assert all(chunk.choices for chunk in chat(client, max_tokens=4, stream=True))
+
+
+def test_a_model_that_was_trained_answers_as_transformers_does_and_ends_by_itself(client):
+    goldens = json.loads((support.ROOT / "models/small-talk/goldens.json").read_text())
+    answers = at_once(lambda golden: chat(client, user(golden["asked"]), "small-talk"), goldens, len(goldens))
+    for golden, answer in zip(goldens, answers):
+        assert (said(answer), answer.choices[0].finish_reason) == (golden["text"], "stop")
+        # The token that ends it is one of the answer's.
+        assert (answer.usage.prompt_tokens, answer.usage.completion_tokens) == (len(golden["prompt"]), len(golden["tokens"]))
 
 
 def test_a_stream_is_events_that_end_with_done(words):
@@ -504,6 +514,9 @@ def test_tensors_that_ask_for_nothing_sensible_are_400(words, still_fine, tensor
         ({"temperature": -1}, "invalid_input", "temperature", ["`temperature` is -1", "between 0 and 2"]),
         ({"temperature": 2.5}, "invalid_input", "temperature", ["2.5"]),
         ({"temperature": "hot"}, "invalid_input", "temperature", ["`temperature`"]),
+        ({"stream_options": 3}, "invalid_input", "stream_options", ["`include_usage`"]),
+        ({"seed": 1.5}, "invalid_input", "seed", ["1.5"]),
+        ({"logprobs": 3}, "invalid_input", "logprobs", ["true or false"]),
         ({"top_p": 0}, "invalid_input", "top_p", ["more than 0"]),
         ({"min_p": 2}, "invalid_input", "min_p", ["`min_p` is 2"]),
         ({"repetition_penalty": 0}, "invalid_input", "repetition_penalty", ["0"]),
