@@ -50,6 +50,10 @@ bench-check: bench-compare ## The same, then hold the ratios against the recorde
 bench-record: ## Record the ratios of the last bench-compare
 	scripts/bench.sh record
 
+.PHONY: soak
+soak: build ## Send 10,000 mixed requests to a language model, and see that memory comes back to where it was (ARGS=--requests N)
+	scripts/bench.sh soak $(ARGS)
+
 .PHONY: bench-placement
 bench-placement: ## Make the figures and plots of docs/placement.md, and simulate ten days of the fleet
 	cargo run --release --locked -p headland-placement --example figures -- $(CARGO_TARGET_DIR)/placement

@@ -19,6 +19,7 @@ STYLES = [
     ("headland, int8", "#7c3aed", "s"),
     ("headland, fresh", "#c2410c", "o"),
     ("headland, instances reused", "#7c3aed", "s"),
+    ("headland, mixed requests", "#c2410c", "o"),
     ("plain axum", "#111827", "^"),
     ("text-embeddings", "#0f766e", "D"),
     ("infinity", "#2563eb", "v"),

@@ -3,6 +3,7 @@
 #   scripts/bench.sh run [OPTIONS]   measure (`--quick`: one short round)
 #   scripts/bench.sh check           hold the last run against benches/recorded.json
 #   scripts/bench.sh record          make the last run the recorded one
+#   scripts/bench.sh soak [OPTIONS]  thousands of mixed requests to a language model: benches/soak.py
 #   scripts/bench.sh infinity        install the peer that is too large to install unasked
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -39,6 +40,13 @@ case "$action" in
         ;;
     check) build && "$bench" check "$out/figures.json" benches/recorded.json ;;
     record) build && "$bench" record "$out/figures.json" benches/recorded.json ;;
+    soak)
+        environment venv requirements.txt
+        python="$HEADLAND_CACHE/bench/venv/bin/python"
+        "$python" benches/soak.py --binary "$CARGO_TARGET_DIR/release/headland" --out "$out" "$@"
+        "$python" benches/plots.py "$out/soak.json" "$out/plots"
+        echo "figures and plot: $out/soak.json, $out/plots/soak.svg"
+        ;;
     infinity) environment infinity infinity.txt ;;
-    *) echo "scripts/bench.sh: $action is none of run, check, record, infinity" >&2; exit 2 ;;
+    *) echo "scripts/bench.sh: $action is none of run, check, record, soak, infinity" >&2; exit 2 ;;
 esac
