@@ -1,14 +1,16 @@
 #!/usr/bin/env python3
-"""Starts the gateway with both example apps, asks each a real question, and shows what was asked and answered.
+"""Starts the gateway with the example apps, asks each a real question, and shows what was asked and answered.
 
 `make demo` builds and fetches, then calls this. It leaves the gateway running until Ctrl-C; with --once it stops it and
 ends with 0 only if every answer was right. Needs nothing but Python's standard library.
 """
 
 import argparse
+import codecs
 import json
 import math
 import os
+import re
 import signal
 import socket
 import struct
@@ -25,7 +27,10 @@ STOP_SECONDS_MAX = 40
 ANSWER_SECONDS_MAX = 30
 LOG_LINES_SHOWN = 25
 PORT_VARIABLE = "HEADLAND_DEMO_PORT"
+# Of a streamed answer on the screen.
+WIDTH = 110
 MODEL = "all-minilm-l6-v2"
+WRITER = "small-talk"
 SAMPLES = Path("models/digits/samples")
 IMAGES = {"drawn-3.png": 3, "7.jpg": 7, "white-on-black-5.png": 5}
 
@@ -45,8 +50,10 @@ class Gateway:
             binary, "up",
             "--model", f"{MODEL}={cache}/models/{MODEL}",
             "--model", "digits=models/digits",
+            "--model", f"{WRITER}=models/{WRITER}",
             "--app", "guest-examples/rust/semantic-search/headland.app.toml",
             "--app", "guest-examples/rust/digits/headland.app.toml",
+            "--app", "guest-examples/rust/chat-guard/headland.app.toml",
             "--data-dir", cache / "demo",
             "--listen", f"127.0.0.1:{port}",
             "--admin-listen", f"127.0.0.1:{port + 1}",
@@ -110,7 +117,7 @@ class Show:
     """Prints questions and answers side by side, and remembers whether all were right."""
 
     def __init__(self):
-        self.right = self.asked = 0
+        self.right = self.asked = self.column = 0
         colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
         self.bold, self.green, self.red, self.off = ("\033[1m", "\033[32m", "\033[31m", "\033[0m") if colour else [""] * 4
 
@@ -128,6 +135,34 @@ class Show:
         self.line("POST", f"{url}   {path}")
         kind = "image/png" if path.suffix == ".png" else "image/jpeg"
         return self.answer(*ask(url, (ROOT / path).read_bytes(), {"content-type": kind}))
+
+    def stream(self, url, body, lines=True):
+        """Asks, and gives the answer while it comes: line by line, or as it arrives."""
+        request = urllib.request.Request(url, body.encode(), {"content-type": "application/json"})
+        started = time.monotonic()
+        with OPENER.open(request, timeout=ANSWER_SECONDS_MAX) as response:
+            self.headers = response.headers
+            decoder = codecs.getincrementaldecoder("utf-8")()
+            for part in response if lines else iter(lambda: response.read1(), b""):
+                yield decoder.decode(part)
+        self.took = (time.monotonic() - started) * 1000
+
+    def piece(self, text):
+        """Shows a piece of an answer as it comes, in one paragraph."""
+        if not self.column:
+            print("  answer   ", end="")
+            self.column = 11
+        for word in re.split(r"(?<= )", text):
+            if self.column + len(word) > WIDTH and word.strip():
+                print("\n           ", end="")
+                self.column = 11
+            print(word, end="", flush=True)
+            self.column += len(word)
+        return text
+
+    def end(self):
+        print()
+        self.column = 0
 
     def answer(self, status, answer, took):
         if status == 200:
@@ -170,6 +205,36 @@ def digits(show, url):
         if answer:
             show.line("answer", f"digit {answer['digit']}, confidence {answer['confidence']:.3f}")
         show.check(answer and answer["digit"] == expected, f"it shows a {expected}")
+
+
+def chat(show, url):
+    show.title("OpenAI's API: a chat, streamed token by token")
+    show.line("POST", f"{url}/v1/chat/completions   What is Headland?")
+    body = {
+        "model": WRITER, "messages": [{"role": "user", "content": "What is Headland?"}], "temperature": 0,
+        "stream": True, "stream_options": {"include_usage": True},
+    }  # fmt: skip
+    text, usage = "", None
+    for line in show.stream(f"{url}/v1/chat/completions", json.dumps(body)):
+        if line.startswith("data: {"):
+            event = json.loads(line[len("data: "):])
+            usage = event["usage"] or usage
+            for choice in event["choices"]:
+                text += show.piece(choice["delta"].get("content", ""))
+    show.end()
+    show.check("edge AI inference gateway" in text, f"a sentence that says so, in {usage and usage['completion_tokens']} tokens")
+
+
+def guarded_chat(show, url):
+    show.title("Chat guard: a Wasm app that streams a language model's answer, and lets no personal data through")
+    question = "Give me the contact details of Mara Lindqvist."
+    show.line("POST", f"{url}/chat   {question}")
+    text = "".join(show.piece(piece) for piece in show.stream(f"{url}/chat", question, lines=False))
+    show.end()
+    show.check("Mara" in text and "[e-mail removed]" in text and "@" not in text, "the address that the model knows is removed on its way")
+    show.line("POST", f"{url}/chat   My e-mail address is jane@example.com.")
+    list(show.stream(f"{url}/chat", "My e-mail address is jane@example.com.", lines=False))
+    show.check(show.headers["x-guard-removed"] == "1", "the address in the question never reaches the model")
 
 
 def embeddings(show, url):
@@ -239,6 +304,8 @@ def try_next(gateway, binary):
 Try next, from {ROOT}:
   curl {gateway.url}/search -d '{{"query": "how do I keep plants alive without rain?"}}'
   curl {gateway.url}/digits --data-binary @{SAMPLES}/drawn-4.png
+  curl -N {gateway.url}/chat -d 'Tell me a story about an owl.'
+  {binary} run models/{WRITER} "Why is the sky blue?"
   curl {gateway.url}/v1/embeddings -H 'content-type: application/json' -d '{{"model": "{MODEL}", "input": "hello"}}'
   curl {gateway.url}/v2/models/{MODEL}
   curl {gateway.url}/v2/models/{MODEL}/infer -d '{{"inputs": [{{"name": "text", "shape": [1], "datatype": "BYTES", "data": ["hello"]}}]}}'
@@ -282,7 +349,7 @@ def demo(binary, cache, once):
         started = time.monotonic()
         gateway.wait_until_ready()
         print(f"Ready after {time.monotonic() - started:.1f} s: {gateway.url}, administration on {gateway.admin_url}")
-        for part in (search, digits, embeddings, infer, binary_infer):
+        for part in (search, digits, chat, guarded_chat, embeddings, infer, binary_infer):
             part(show, gateway.url)
         print(f"\n{show.right} of {show.asked} answers were right.")
         if show.right < show.asked:

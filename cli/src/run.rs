@@ -7,6 +7,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use anyhow::{Context, Result, bail};
 use headland_batcher::{Caller, Generator};
 use headland_completions::{Completion, Kind, Whole};
+use headland_generation::End;
 use headland_lifecycle::models::budget::Budget;
 use headland_lifecycle::models::build::{Plan, ServeOptions};
 use headland_package::{ModelName, ModelVersion, Sha256Digest, folder};
@@ -91,15 +92,12 @@ async fn answer(options: &RunModel, generator: &Arc<Generator>, prompt: &str, lo
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let model = options.model.display().to_string();
     let mut whole: Whole = asked.whole(kind, format!("run-{:x}", now.as_nanos()), now.as_secs(), model);
-    let began = Instant::now();
     let mut generation = generator.begin(asked.requests, &Caller::native(), None)?;
-    let (mut first, mut out) = (None, stdout());
-    let mut usage = None;
+    let (mut ended, mut out) = (None, stdout());
     while let Some((index, delta)) = generation.next().await {
-        first.get_or_insert_with(|| began.elapsed());
         match &delta.end {
             Some(Err(error)) => bail!("the answer ended before its time: {error}"),
-            Some(Ok(end)) => usage = Some(end.usage),
+            Some(Ok(end)) => ended = Some(*end),
             None => {}
         }
         if !options.json {
@@ -115,15 +113,16 @@ async fn answer(options: &RunModel, generator: &Arc<Generator>, prompt: &str, lo
         let object = whole.finish(&|id| generator.tokens().token(id));
         return print(true, &object, |_| String::new());
     }
-    let (first, all) = (first.unwrap_or_default(), began.elapsed());
-    let usage = usage.unwrap_or_default();
-    let rate = |tokens: usize, took: Duration| tokens as f64 / took.as_secs_f64().max(f64::MIN_POSITIVE);
+    let Some(End { usage, timing, .. }) = ended else { bail!("the answer ended without saying so") };
+    let rate = usage.answer_tokens.saturating_sub(1) as f64 / timing.rest.as_secs_f64().max(f64::MIN_POSITIVE);
     println!();
     eprintln!(
-        "\n{} tokens of prompt, the first of the answer after {first:.2?}; {} tokens of answer, {:.1} a second (loaded in {loading:.2?})",
+        "\n{} tokens of prompt in {:.2?}; {} tokens of answer{} (loaded in {loading:.2?})",
         usage.prompt_tokens,
+        timing.first,
         usage.answer_tokens,
-        rate(usage.answer_tokens.saturating_sub(1), all.saturating_sub(first)),
+        // One token comes with the prompt, and has no rate.
+        if usage.answer_tokens > 1 { format!(", {rate:.1} a second") } else { String::new() },
     );
     Ok(())
 }

@@ -32,10 +32,10 @@ pub struct RunModel {
     #[arg(long, value_name = "N")]
     pub max_tokens: Option<u32>,
     /// 0 for the likeliest answer
-    #[arg(long, value_name = "T", default_value_t = 0.7)]
+    #[arg(long, value_name = "T", default_value_t = 0.7, allow_negative_numbers = true)]
     pub temperature: f32,
     /// Give the same answer again
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub seed: Option<i64>,
     /// Print one JSON object when the answer is whole
     #[arg(long)]

@@ -3,10 +3,14 @@
 /// Extensions of weights, the one that is taken first.
 const WEIGHTS: [&str; 3] = ["safetensors", "onnx", "gguf"];
 /// Extensions of what stands beside the weights; `onnx_data` is the rest of large graphs.
-const BESIDE: [&str; 3] = ["json", "txt", "model"];
+const BESIDE: [&str; 4] = ["json", "txt", "model", "jinja"];
 const REST_OF_GRAPHS: [&str; 2] = ["onnx_data", "data"];
 const MANIFEST: &str = "headland.model.toml";
 const SIGNATURE: &str = "model.sig";
+/// Of GGUF files each is a whole model, and repositories have many: where nobody says which, the one that is said to lose little
+/// for its size.
+const GGUF: &str = "gguf";
+const USUAL_GGUF: &str = "q4_k_m";
 /// What version control keeps, which no signature covers.
 const GIT: [&str; 3] = [".gitattributes", ".gitignore", ".github/"];
 
@@ -19,14 +23,21 @@ pub fn choose<'a>(names: &[&'a str], include: &[String]) -> Vec<&'a str> {
         Box::new(|name| !GIT.iter().any(|git| name.starts_with(git)))
     } else {
         let format = WEIGHTS.into_iter().find(|format| names.iter().any(|name| extension(name) == Some(format)));
+        let gguf = usual_gguf(names);
         Box::new(move |name| match extension(name) {
             _ if name == MANIFEST => true,
+            Some(GGUF) => format == Some(GGUF) && gguf == Some(name),
             Some(extension) if BESIDE.contains(&extension) => true,
             Some(extension) if REST_OF_GRAPHS.contains(&extension) => format == Some("onnx"),
             extension => extension.is_some() && extension == format,
         })
     };
     names.iter().copied().filter(|name| wanted(name)).collect()
+}
+
+fn usual_gguf<'a>(names: &[&'a str]) -> Option<&'a str> {
+    let files = || names.iter().copied().filter(|name| extension(name) == Some(GGUF));
+    files().find(|name| name.to_lowercase().contains(USUAL_GGUF)).or_else(|| files().next())
 }
 
 fn extension(name: &str) -> Option<&str> {
@@ -88,6 +99,15 @@ mod tests {
         let expected = ["model.onnx", "model.onnx_data", "weights.data", "spiece.model", "headland.model.toml"];
         assert_eq!(choose(&onnx, &[]), expected);
         assert!(choose(&["pytorch_model.bin", "x.pt", "x.h5", "noextension"], &[]).is_empty());
+    }
+
+    #[test]
+    fn of_a_language_model_all_parts_and_of_gguf_files_one_are_enough() {
+        let parts = ["config.json", "model-1.safetensors", "model-2.safetensors", "chat_template.jinja", "x.gguf"];
+        assert_eq!(choose(&parts, &[]), parts[..4]);
+        assert_eq!(choose(&["m.Q2_K.gguf", "m.Q4_K_M.gguf", "m.Q8_0.gguf"], &[]), ["m.Q4_K_M.gguf"]);
+        assert_eq!(choose(&["m.f16.gguf", "m.q8_0.gguf", "README.md"], &[]), ["m.f16.gguf"]);
+        assert_eq!(choose(&["m.Q2_K.gguf", "m.Q4_K_M.gguf"], &["*Q2*".to_owned()]), ["m.Q2_K.gguf"]);
     }
 
     #[test]

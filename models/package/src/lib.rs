@@ -20,6 +20,6 @@ pub use app::{AppManifest, AppManifestError, Limits, Route};
 pub use digest::Sha256Digest;
 pub use hashed::{FileBytes, Hashed};
 pub use ids::{AppName, IdError, ModelName, ModelRef, ModelSelector, ModelVersion, PopId, RegionName};
-pub use model::{Format, INSTANCES_MAX, ModelPackage, PackageError, placement_of};
+pub use model::{Format, INSTANCES_MAX, MANIFEST, ModelPackage, PackageError, placement_of};
 pub use placement::{Accelerator, PlacementManifest, REPLICAS_MAX};
 pub use units::{ByteSize, ParseByteSizeError};

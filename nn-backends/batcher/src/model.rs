@@ -157,6 +157,14 @@ impl Model {
         }
     }
 
+    /// Time its executors were busy, or its engine, in microseconds.
+    pub fn busy_us(&self) -> u64 {
+        match &self.place {
+            Place::Generating(generator) => generator.engine().stats().busy_us,
+            Place::Here(_) | Place::Elsewhere(_) => self.stats().busy_us(),
+        }
+    }
+
     /// Whether it is loaded here.
     pub fn is_here(&self) -> bool {
         !matches!(self.place, Place::Elsewhere(_))

@@ -18,6 +18,7 @@ use llguidance::{Matcher, ParserFactory};
 use serde_json::{Value, json};
 use tokenizers::Tokenizer;
 
+pub(crate) use token_bytes::Spelling;
 use token_bytes::token_bytes;
 
 pub use calls::{CALLS_MAX, Calls, Tool};

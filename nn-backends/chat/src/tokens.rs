@@ -1,5 +1,6 @@
 //! [`Tokens`]: a language model's tokenizer with what belongs to it.
 
+use std::collections::HashSet;
 use std::sync::{Arc, OnceLock};
 
 use headland_generation::Decode;
@@ -9,7 +10,7 @@ use headland_text::library::{check, guarded};
 use tokenizers::Tokenizer;
 
 use crate::convention::{CallConvention, SHOWN};
-use crate::grammar::{BadForm, Grammars};
+use crate::grammar::{BadForm, Grammars, Spelling};
 use crate::settings::Settings;
 use crate::template::ChatTemplate;
 use crate::vocabulary::Vocabulary;
@@ -25,6 +26,9 @@ pub struct Tokens {
     template: Option<Result<Arc<ChatTemplate>, String>>,
     /// Special tokens that are told.
     shown: Vec<u32>,
+    /// How the vocabulary writes tokens, but for those that were added.
+    spelling: Option<Spelling>,
+    added: HashSet<u32>,
     grammars: OnceLock<Result<Grammars, String>>,
     described: String,
 }
@@ -61,7 +65,10 @@ impl Tokens {
         let compile = |template| ChatTemplate::compile(template, tool_template, special).map(Arc::new);
         let shown = SHOWN.iter().filter_map(|text| tokenizer.token_to_id(text)).collect();
         let (template, grammars) = (template.map(compile), OnceLock::new());
-        Ok(Tokens { tokenizer, end_tokens, template, shown, grammars, described })
+        // One that is of no known kind has names all the same.
+        let spelling = Spelling::of(&tokenizer).ok();
+        let added = tokenizer.get_added_tokens_decoder().into_keys().collect();
+        Ok(Tokens { tokenizer, end_tokens, template, shown, spelling, added, grammars, described })
     }
 
     /// Tokens that end answers.
@@ -109,9 +116,13 @@ impl Tokens {
         self.tokenizer.token_to_id(convention.begin()?)
     }
 
-    /// The text of one token as it stands in the vocabulary, for log probabilities.
-    pub fn token(&self, id: u32) -> String {
-        guarded(|| self.tokenizer.decode(&[id], false)).unwrap_or_default()
+    /// The bytes of one token: those of all tokens of a text, one after the other, are the text's. None for what is no token.
+    pub fn token(&self, id: u32) -> Vec<u8> {
+        let Some(text) = self.tokenizer.id_to_token(id) else { return Vec::new() };
+        match &self.spelling {
+            Some(spelling) if !self.added.contains(&id) => spelling.bytes(&text),
+            _ => text.into_bytes(),
+        }
     }
 }
 
@@ -122,7 +133,9 @@ impl Decode for Tokens {
             return guarded(|| self.tokenizer.decode(tokens, true)).unwrap_or_default();
         }
         let parts = tokens.split_inclusive(shown).flat_map(|part| match part.split_last() {
-            Some((last, rest)) if shown(last) => [self.decode(rest), self.token(*last)],
+            Some((last, rest)) if shown(last) => {
+                [self.decode(rest), String::from_utf8_lossy(&self.token(*last)).into_owned()]
+            }
             _ => [self.decode(part), String::new()],
         });
         parts.collect()

@@ -78,8 +78,8 @@ struct Choice {
     calls: Vec<Call>,
 }
 
-/// Names of tokens, as logarithms of likelihoods are told with them.
-type Names<'a> = &'a dyn Fn(u32) -> String;
+/// Bytes of tokens, as logarithms of likelihoods are told with them.
+type Names<'a> = &'a dyn Fn(u32) -> Vec<u8>;
 
 impl Chunks {
     /// For the answers to one request, `each` to every prompt; `id` is unique, `model` as the client called it.
@@ -115,7 +115,7 @@ impl Chunks {
     /// The event for what was added to the choice `index`; none where nothing can be told yet.
     pub fn delta(&mut self, index: usize, delta: &Delta, names: Names) -> Option<String> {
         let reason = match &delta.end {
-            Some(Ok(End { reason, usage })) => {
+            Some(Ok(End { reason, usage, .. })) => {
                 add(&mut self.usage, usage, index.is_multiple_of(self.head.each));
                 Some(*reason)
             }
@@ -231,7 +231,7 @@ impl Whole {
             None => choice.text.push_str(&delta.text),
         }
         choice.tokens.extend(delta.tokens);
-        if let Some(Ok(End { reason, usage })) = delta.end {
+        if let Some(Ok(End { reason, usage, .. })) = delta.end {
             choice.reason = Some(reason);
             add(&mut self.usage, &usage, index.is_multiple_of(self.head.each));
         }
@@ -303,11 +303,13 @@ fn logprobs(kind: Kind, tokens: &[Token], names: Names) -> Value {
     if told.is_empty() {
         return Value::Null;
     }
+    // As OpenAI's older route has them.
+    let named = |id: u32| written(&names(id), "bytes:");
     match kind {
         Kind::Chat => {
             let entry = |id: u32, logprob: f32| {
-                let name = names(id);
-                json!({"bytes": name.as_bytes(), "token": name, "logprob": finite(logprob)})
+                let bytes = names(id);
+                json!({"token": written(&bytes, ""), "bytes": bytes, "logprob": finite(logprob)})
             };
             let content = told.iter().map(|(id, logprobs)| {
                 let mut content = entry(*id, logprobs.chosen);
@@ -318,15 +320,23 @@ fn logprobs(kind: Kind, tokens: &[Token], names: Names) -> Value {
         }
         Kind::Text => {
             let top = told.iter().map(|(_, logprobs)| {
-                let top = logprobs.top.iter().map(|(id, logprob)| (names(*id), finite(*logprob).into()));
+                let top = logprobs.top.iter().map(|(id, logprob)| (named(*id), finite(*logprob).into()));
                 Value::Object(top.collect())
             });
             json!({
-                "tokens": told.iter().map(|(id, _)| names(*id)).collect::<Vec<_>>(),
+                "tokens": told.iter().map(|(id, _)| named(*id)).collect::<Vec<_>>(),
                 "token_logprobs": told.iter().map(|(_, logprobs)| finite(logprobs.chosen)).collect::<Vec<_>>(),
                 "top_logprobs": top.collect::<Vec<_>>(),
             })
         }
+    }
+}
+
+/// A token's text; of one that is no whole characters its bytes in hexadecimal, after `mark`.
+fn written(bytes: &[u8], mark: &str) -> String {
+    match str::from_utf8(bytes) {
+        Ok(text) => text.to_owned(),
+        Err(_) => bytes.iter().fold(mark.to_owned(), |text, byte| text + &format!("\\x{byte:02x}")),
     }
 }
 
@@ -337,18 +347,28 @@ fn finite(logprob: f32) -> f32 {
 
 #[cfg(test)]
 mod tests {
+    use headland_generation::AnswerTiming;
     use headland_generation::sampling::Logprobs;
 
     use super::*;
 
-    fn name(id: u32) -> String {
-        format!("t{id}")
+    fn name(id: u32) -> Vec<u8> {
+        format!("t{id}").into_bytes()
+    }
+
+    #[test]
+    fn parts_of_characters_are_told_by_their_bytes() {
+        assert_eq!(
+            (written("é".as_bytes(), "bytes:").as_str(), written(&[0xf0, 0x9f], "").as_str()),
+            ("é", r"\xf0\x9f")
+        );
+        assert_eq!(written(&[0xf0], "bytes:"), r"bytes:\xf0");
     }
 
     fn delta(text: &str, end: Option<FinishReason>) -> Delta {
         let logprobs = Some(Logprobs { chosen: -0.5, top: vec![(4, -0.5), (5, f32::NEG_INFINITY)] });
         let usage = Usage { prompt_tokens: 3, cached_tokens: 1, answer_tokens: 2 };
-        let end = end.map(|reason| Ok(End { reason, usage }));
+        let end = end.map(|reason| Ok(End { reason, usage, timing: AnswerTiming::default() }));
         Delta { text: text.into(), tokens: vec![Token { id: 4, logprobs }], end }
     }
 

@@ -89,7 +89,7 @@ impl Completion {
                 let each = chat.options.choices(1)?;
                 let constraint = chat.constraint(tokens)?;
                 let request = |choice| {
-                    let request = chat.request(prompt.clone(), choice)?;
+                    let request = chat.request(prompt.clone(), choice);
                     Ok(Request { constraint: constraint.clone(), ..request })
                 };
                 let requests = (0..each).map(request).collect::<Result<_, BadRequest>>()?;
@@ -104,7 +104,7 @@ impl Completion {
                         Prompt::Tokens(ids) => (ids.clone(), text.echo.then(|| tokens.decode(ids))),
                     };
                     for choice in 0..each {
-                        requests.push(text.request(ids.clone(), choice)?);
+                        requests.push(text.request(ids.clone(), choice));
                         echoes.push(echo.clone());
                     }
                 }

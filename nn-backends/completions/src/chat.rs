@@ -40,16 +40,22 @@ pub fn parse_chat(body: &[u8]) -> Result<Chat, BadRequest> {
         #[serde(default)]
         chat_template_kwargs: Option<Value>,
     }
-    let mut options: Options = options::parse(body)?;
-    let Messages { messages, chat_template_kwargs } = options::parse(body)?;
-    options.rest.remove("messages");
+    let mut options = Options::read(body)?;
+    let listed = matches!(options.rest.remove("messages"), Some(serde_json::Value::Array(_)));
+    if !listed {
+        return Err(BadRequest::of(
+            "messages",
+            "`messages` is missing or no list; it is a list of objects with `role` and `content`",
+        ));
+    }
     options.rest.remove("chat_template_kwargs");
-    let wants: bool = options.take("logprobs")?.unwrap_or(false);
-    let top: Option<u32> = options.take("top_logprobs")?;
+    let Messages { messages, chat_template_kwargs } = options::parse(body)?;
+    let wants: bool = options.take_as("logprobs", "true or false")?.unwrap_or(false);
+    let top: Option<u32> = options.take_as("top_logprobs", "a whole number, not below 0")?;
     if top.is_some() && !wants {
         return Err(BadRequest::of("top_logprobs", "`top_logprobs` goes with `\"logprobs\": true`"));
     }
-    let answer: Option<bool> = options.take("add_generation_prompt")?;
+    let answer: Option<bool> = options.take_as("add_generation_prompt", "true or false")?;
     let format: Option<ResponseFormat> = options.take(RESPONSE_FORMAT)?;
     let form = format.map_or(Ok(None), ResponseFormat::form)?;
     let (tools, told) = Tools::take(&mut options)?.unzip();
@@ -107,10 +113,7 @@ impl Chat {
     }
 
     /// What the engine is asked for the answer numbered `choice` to the conversation as `prompt`.
-    ///
-    /// # Errors
-    /// For parameters that are no numbers of their kind.
-    pub fn request(&self, prompt: Vec<u32>, choice: usize) -> Result<Request, BadRequest> {
+    pub fn request(&self, prompt: Vec<u32>, choice: usize) -> Request {
         self.options.request(prompt, choice, None, self.logprobs)
     }
 }
@@ -134,7 +137,13 @@ mod tests {
         let hello = r#""model": "m", "messages": [{"role": "user", "content": "hi"}]"#;
         for (body, param, expected) in [
             ("{", None, "the body: EOF"),
-            (r#"{"messages": []}"#, None, "missing field `model`"),
+            (r#"{"messages": []}"#, Some("model"), "`model` is missing"),
+            (r#"{"model": "m"}"#, Some("messages"), "`messages` is missing"),
+            (r#"{"model": "m", "messages": "hi"}"#, Some("messages"), "no list"),
+            (&format!(r#"{{{hello}, "temperature": "hot"}}"#), Some("temperature"), "is \"hot\"; it is to be a number"),
+            (&format!(r#"{{{hello}, "max_tokens": -1}}"#), Some("max_tokens"), "is -1; it is to be a whole number"),
+            (&format!(r#"{{{hello}, "stop": 3}}"#), Some("stop"), "a text, or a list of texts"),
+            (&format!(r#"{{{hello}, "logit_bias": {{"x": 1}}}}"#), Some("logit_bias"), "names `x`"),
             (r#"{"model": "m", "messages": []}"#, Some("messages"), "has 0"),
             (r#"{"model": "m", "messages": [3]}"#, Some("messages"), "message 0 is no object"),
             (
@@ -168,7 +177,7 @@ mod tests {
         assert_eq!(chat.options.choices(1), Ok(2));
         assert_eq!(chat.conversation.messages.to_string(), "[{'role': 'user', 'content': 'ab', 'name': 'x'}]");
         assert_eq!(chat.conversation.more[0].0, "enable_thinking");
-        let request = chat.request(vec![1], 1).unwrap();
+        let request = chat.request(vec![1], 1);
         assert_eq!((request.tokens_max, request.sampling.seed, request.sampling.logprobs), (Some(7), Some(0), Some(3)));
     }
 

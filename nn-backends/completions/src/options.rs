@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use headland_generation::Request;
 use headland_generation::sampling::SamplingParameters;
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 use serde_json::Value;
 
 /// Answers of one request, over all its prompts.
@@ -28,33 +28,21 @@ impl BadRequest {
 }
 
 /// Parameters of both kinds. Those that are not OpenAI's are vLLM's and llama.cpp's.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default)]
 pub struct Options {
     /// The model.
     pub model: String,
     /// Whether the answer comes in chunks.
-    #[serde(default, deserialize_with = "or_default")]
     pub stream: bool,
-    stream_options: Option<StreamOptions>,
+    include_usage: bool,
     /// Answers to each prompt.
     n: Option<usize>,
-    max_tokens: Option<u64>,
-    max_completion_tokens: Option<u64>,
-    temperature: Option<f32>,
-    top_p: Option<f32>,
-    top_k: Option<u32>,
-    min_p: Option<f32>,
-    repetition_penalty: Option<f32>,
-    presence_penalty: Option<f32>,
-    frequency_penalty: Option<f32>,
+    tokens_max: Option<u64>,
+    sampling: SamplingParameters,
     seed: Option<i64>,
-    #[serde(default, deserialize_with = "or_default")]
-    logit_bias: BTreeMap<String, f32>,
-    stop: Option<OneOrSeveral>,
-    #[serde(default, deserialize_with = "or_default")]
+    stops: Vec<String>,
     ignore_eos: bool,
     /// What only one of the kinds has, and what is unknown.
-    #[serde(flatten)]
     pub(crate) rest: BTreeMap<String, Value>,
 }
 
@@ -71,10 +59,13 @@ enum OneOrSeveral {
     Several(Vec<String>),
 }
 
-/// `null` means what leaving out means.
-fn or_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(deserializer: D) -> Result<T, D::Error> {
-    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
-}
+/// What parameters are, for people.
+const A_NUMBER: &str = "a number";
+const A_COUNT: &str = "a whole number, not below 0";
+const A_WHOLE_NUMBER: &str = "a whole number";
+const YES_OR_NO: &str = "true or false";
+/// Characters of a wrong value that are told.
+const TOLD_CHARS_MAX: usize = 60;
 
 /// Parameters that say who asks or how it is billed: nothing here depends on them.
 const WITHOUT_EFFECT: [&str; 7] =
@@ -97,7 +88,62 @@ const NOT_DONE: [(&str, &[&str]); 12] = [
 ];
 
 impl Options {
-    /// Takes a parameter that only one kind has.
+    /// Reads what both kinds have; the rest is to be taken out, and [checked](Self::check_rest).
+    pub(crate) fn read(body: &[u8]) -> Result<Self, BadRequest> {
+        let mut options = Options { rest: parse(body)?, ..Options::default() };
+        let model = options.take_as("model", "the model's name, a text")?;
+        options.model = model.ok_or_else(|| BadRequest::of("model", "`model` is missing; it names the model"))?;
+        options.stream = options.take_as("stream", YES_OR_NO)?.unwrap_or_default();
+        let stream: Option<StreamOptions> = options.take_as("stream_options", "an object with `include_usage`")?;
+        options.include_usage = stream.is_some_and(|stream| stream.include_usage);
+        options.n = options.take_as("n", A_COUNT)?;
+        let (newer, older) =
+            (options.take_as("max_completion_tokens", A_COUNT)?, options.take_as("max_tokens", A_COUNT)?);
+        options.tokens_max = newer.or(older);
+        let bias: Option<BTreeMap<String, f32>> = options.take_as("logit_bias", "an object of numbers by token id")?;
+        let token = |(name, bias): (String, f32)| match name.parse::<u32>() {
+            Ok(token) => Ok((token, bias)),
+            Err(_) => {
+                let message = format!("`logit_bias` names `{name}`, which is no token's number");
+                Err(BadRequest::of("logit_bias", message))
+            }
+        };
+        options.sampling = SamplingParameters {
+            temperature: options.take_as("temperature", A_NUMBER)?.unwrap_or(1.0),
+            top_p: options.take_as("top_p", A_NUMBER)?.unwrap_or(1.0),
+            top_k: options.take_as("top_k", A_COUNT)?.unwrap_or(0),
+            min_p: options.take_as("min_p", A_NUMBER)?.unwrap_or(0.0),
+            repetition_penalty: options.take_as("repetition_penalty", A_NUMBER)?.unwrap_or(1.0),
+            presence_penalty: options.take_as("presence_penalty", A_NUMBER)?.unwrap_or(0.0),
+            frequency_penalty: options.take_as("frequency_penalty", A_NUMBER)?.unwrap_or(0.0),
+            logit_bias: bias.into_iter().flatten().map(token).collect::<Result<_, _>>()?,
+            seed: None,
+            logprobs: None,
+        };
+        options.seed = options.take_as("seed", A_WHOLE_NUMBER)?;
+        options.stops = match options.take_as("stop", "a text, or a list of texts")? {
+            None => Vec::new(),
+            Some(OneOrSeveral::One(stop)) => vec![stop],
+            Some(OneOrSeveral::Several(stops)) => stops,
+        };
+        options.ignore_eos = options.take_as("ignore_eos", YES_OR_NO)?.unwrap_or_default();
+        Ok(options)
+    }
+
+    /// Takes a parameter; `what` says what it is, for who sent something else.
+    pub(crate) fn take_as<T: for<'de> Deserialize<'de>>(
+        &mut self,
+        param: &str,
+        what: &str,
+    ) -> Result<Option<T>, BadRequest> {
+        // `null` means what leaving out means.
+        let Some(value) = self.rest.remove(param).filter(|value| !value.is_null()) else { return Ok(None) };
+        let told: String = value.to_string().chars().take(TOLD_CHARS_MAX).collect();
+        let wrong = |_| BadRequest::of(param, format!("`{param}` is {told}; it is to be {what}"));
+        serde_json::from_value(value).map(Some).map_err(wrong)
+    }
+
+    /// Takes a parameter that says itself what is wrong with it.
     pub(crate) fn take<T: for<'de> Deserialize<'de>>(&mut self, param: &str) -> Result<Option<T>, BadRequest> {
         let Some(value) = self.rest.remove(param).filter(|value| !value.is_null()) else { return Ok(None) };
         serde_json::from_value(value).map(Some).map_err(|error| BadRequest::of(param, format!("`{param}`: {error}")))
@@ -121,7 +167,7 @@ impl Options {
 
     /// Whether the last chunk tells the usage.
     pub fn include_usage(&self) -> bool {
-        self.stream_options.is_some_and(|options| options.include_usage)
+        self.include_usage
     }
 
     /// Answers to each of so many prompts.
@@ -138,42 +184,22 @@ impl Options {
 
     /// What the engine is asked for the answer numbered `choice` to `prompt`: `default_tokens` of it where the client says no
     /// number, as many as there is room for where there is no default either.
-    ///
-    /// # Errors
-    /// For parameters that are no numbers of their kind; what the engine refuses it refuses itself.
     pub(crate) fn request(
         &self,
         prompt: Vec<u32>,
         choice: usize,
         default_tokens: Option<usize>,
         logprobs: Option<u32>,
-    ) -> Result<Request, BadRequest> {
-        let token = |token: &String| {
-            let message = format!("`logit_bias` names `{token}`, which is no token's number");
-            token.parse::<u32>().map_err(|_| BadRequest::of("logit_bias", message))
-        };
-        let bias = |(name, bias): (&String, &f32)| Ok((token(name)?, *bias));
+    ) -> Request {
         let sampling = SamplingParameters {
-            temperature: self.temperature.unwrap_or(1.0),
-            top_p: self.top_p.unwrap_or(1.0),
-            top_k: self.top_k.unwrap_or(0),
-            min_p: self.min_p.unwrap_or(0.0),
-            repetition_penalty: self.repetition_penalty.unwrap_or(1.0),
-            presence_penalty: self.presence_penalty.unwrap_or(0.0),
-            frequency_penalty: self.frequency_penalty.unwrap_or(0.0),
-            logit_bias: self.logit_bias.iter().map(bias).collect::<Result<_, _>>()?,
             // Answers to one prompt are to differ.
             seed: self.seed.map(|seed| seed.cast_unsigned().wrapping_add(choice as u64)),
             logprobs,
+            ..self.sampling.clone()
         };
-        let asked = self.max_completion_tokens.or(self.max_tokens);
-        let asked = asked.map(|asked| usize::try_from(asked).unwrap_or(usize::MAX)).or(default_tokens);
-        let stops = match &self.stop {
-            None => Vec::new(),
-            Some(OneOrSeveral::One(stop)) => vec![stop.clone()],
-            Some(OneOrSeveral::Several(stops)) => stops.clone(),
-        };
-        Ok(Request { tokens_max: asked, sampling, stops, ignores_end: self.ignore_eos, ..Request::greedy(prompt) })
+        let asked = self.tokens_max.map(|asked| usize::try_from(asked).unwrap_or(usize::MAX)).or(default_tokens);
+        let stops = self.stops.clone();
+        Request { tokens_max: asked, sampling, stops, ignores_end: self.ignore_eos, ..Request::greedy(prompt) }
     }
 }
 

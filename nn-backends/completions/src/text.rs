@@ -3,7 +3,7 @@
 use headland_generation::Request;
 use serde::Deserialize;
 
-use crate::options::{self, BadRequest, CHOICES_MAX, Options};
+use crate::options::{BadRequest, CHOICES_MAX, Options};
 
 /// Tokens of an answer where nothing is said; OpenAI's number.
 const DEFAULT_TOKENS: usize = 16;
@@ -43,7 +43,7 @@ enum Prompts {
 /// # Errors
 /// What is wrong with it.
 pub fn parse_text(body: &[u8]) -> Result<TextCompletion, BadRequest> {
-    let mut options: Options = options::parse(body)?;
+    let mut options = Options::read(body)?;
     let kinds = "`prompt` is a text, a list of texts, a list of token ids, or a list of such lists";
     let prompts = options.take::<Prompts>("prompt").map_err(|_| BadRequest::of("prompt", kinds))?;
     let prompts: Vec<Prompt> = match prompts.ok_or_else(|| BadRequest::of("prompt", kinds))? {
@@ -56,12 +56,12 @@ pub fn parse_text(body: &[u8]) -> Result<TextCompletion, BadRequest> {
         let message = format!("`prompt` has {} entries; between 1 and {CHOICES_MAX} are taken", prompts.len());
         return Err(BadRequest::of("prompt", message));
     }
-    let logprobs = options.take("logprobs")?;
-    let echo = options.take("echo")?.unwrap_or(false);
+    let logprobs = options.take_as("logprobs", "a whole number, not below 0")?;
+    let echo = options.take_as("echo", "true or false")?.unwrap_or(false);
     if echo && logprobs.is_some() {
         return Err(BadRequest::of("echo", "`echo` with `logprobs` is not supported here; leave one of them out"));
     }
-    let best_of: Option<usize> = options.take("best_of")?;
+    let best_of: Option<usize> = options.take_as("best_of", "a whole number, not below 0")?;
     if best_of.is_some_and(|best_of| options.choices(1) != Ok(best_of)) {
         return Err(BadRequest::of("best_of", "`best_of` other than `n` is not supported here; leave it out"));
     }
@@ -71,10 +71,7 @@ pub fn parse_text(body: &[u8]) -> Result<TextCompletion, BadRequest> {
 
 impl TextCompletion {
     /// What the engine is asked for the answer numbered `choice` to `prompt`.
-    ///
-    /// # Errors
-    /// For parameters that are no numbers of their kind.
-    pub fn request(&self, prompt: Vec<u32>, choice: usize) -> Result<Request, BadRequest> {
+    pub fn request(&self, prompt: Vec<u32>, choice: usize) -> Request {
         self.options.request(prompt, choice, Some(DEFAULT_TOKENS), self.logprobs)
     }
 }
@@ -101,9 +98,9 @@ mod tests {
     #[test]
     fn an_answer_has_sixteen_tokens_where_nothing_is_said() {
         let parsed = parse_text(br#"{"model": "m", "prompt": "a", "max_tokens": null}"#).unwrap();
-        assert_eq!(parsed.request(vec![1], 0).unwrap().tokens_max, Some(16));
+        assert_eq!(parsed.request(vec![1], 0).tokens_max, Some(16));
         let huge = parse_text(br#"{"model": "m", "prompt": "a", "max_tokens": 2147483648}"#).unwrap();
-        assert_eq!(huge.request(vec![1], 0).unwrap().tokens_max, Some(1 << 31));
+        assert_eq!(huge.request(vec![1], 0).tokens_max, Some(1 << 31));
         assert!(parse_text(br#"{"model": "m", "prompt": "a", "best_of": 3}"#).is_err());
     }
 }

@@ -76,6 +76,11 @@ impl CacheSize {
         Ok(CacheSize { page_bytes, pages, context_max })
     }
 
+    /// Tokens that it holds.
+    pub fn tokens(&self) -> usize {
+        (self.pages as usize).saturating_mul(PAGE_TOKENS)
+    }
+
     /// Memory of all of it, in bytes.
     pub fn bytes(&self) -> u64 {
         self.page_bytes.saturating_mul(u64::from(self.pages))

@@ -92,6 +92,8 @@ struct Shared {
     answer_tokens: AtomicU64,
     put_back: AtomicU64,
     steps: AtomicU64,
+    /// Time in the model, in microseconds.
+    busy_us: AtomicU64,
     /// How long an answer takes from its memory to its end, on average, in microseconds.
     answer_us: AtomicU64,
     /// Answers end here and now.
@@ -117,6 +119,8 @@ pub struct EngineStats {
     pub put_back: u64,
     /// Steps.
     pub steps: u64,
+    /// Time in the model, in microseconds.
+    pub busy_us: u64,
 }
 
 /// An answer while it comes. Dropping it ends it.
@@ -223,7 +227,16 @@ impl Engine {
     /// What it has done and does.
     pub fn stats(&self) -> EngineStats {
         let Shared {
-            waiting, running, pages_used, prompt_tokens, cached_tokens, answer_tokens, put_back, steps, ..
+            waiting,
+            running,
+            pages_used,
+            prompt_tokens,
+            cached_tokens,
+            answer_tokens,
+            put_back,
+            steps,
+            busy_us,
+            ..
         } = &*self.shared;
         EngineStats {
             waiting: waiting.load(Relaxed),
@@ -234,6 +247,7 @@ impl Engine {
             answer_tokens: answer_tokens.load(Relaxed),
             put_back: put_back.load(Relaxed),
             steps: steps.load(Relaxed),
+            busy_us: busy_us.load(Relaxed),
         }
     }
 

@@ -23,5 +23,5 @@ pub use engine::{
 };
 pub use flows::Flow;
 pub use model::{LanguageModel, ModelShape, Piece};
-pub use request::{Delta, End, FinishReason, Refused, Request, Token, Usage};
+pub use request::{AnswerTiming, Delta, End, FinishReason, Refused, Request, Token, Usage};
 pub use stop::{BadStop, STOP_BYTES_MAX, STOPS_MAX, StopWatch, Watched};

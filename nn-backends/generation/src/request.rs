@@ -73,6 +73,17 @@ pub struct End {
     pub reason: FinishReason,
     /// What it took.
     pub usage: Usage,
+    /// How long, as the engine has it: nobody's reading is in it.
+    pub timing: AnswerTiming,
+}
+
+/// How long an answer took.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AnswerTiming {
+    /// From its memory to its first token.
+    pub first: Duration,
+    /// From its first token to its last.
+    pub rest: Duration,
 }
 
 /// Why an answer ended.

@@ -11,7 +11,7 @@ use headland_generation::{DEFAULT_RUNNING_MAX, Engine, EngineOptions, LanguageMo
 use headland_kernels::CacheStorage;
 use headland_nn_core::{Device, ModelFiles, NnError};
 use headland_package::serving::GenerationManifest;
-use headland_package::{ByteSize, ModelPackage};
+use headland_package::{ByteSize, MANIFEST, ModelPackage};
 
 use super::budget::Reservation;
 use super::settle::settle;
@@ -49,7 +49,21 @@ impl GenerationPlan {
             context_max: max_context,
             cache: CacheStorage::F16,
         };
-        Ok(GenerationPlan { options, cache: CacheSize::of(&package.files, &options)?, queue_max })
+        let cache = CacheSize::of(&package.files, &options)?;
+        if let Some(asked) = max_context.filter(|&asked| asked > cache.context_max) {
+            let problem =
+                format!("{MANIFEST} says `max_context = {asked}`; the model was made for {}", cache.context_max);
+            return Err(NnError::bad_model(problem));
+        }
+        let holds = cache.tokens();
+        if holds < cache.context_max {
+            let label = package.files.label();
+            tracing::warn!(
+                "{label}: `kv_cache` holds {holds} tokens, and the model takes {}: longer ones are refused",
+                cache.context_max
+            );
+        }
+        Ok(GenerationPlan { options, cache, queue_max })
     }
 
     /// Memory for keys and values, in bytes.

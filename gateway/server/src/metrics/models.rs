@@ -12,7 +12,7 @@ pub(super) const MODEL: [&str; 2] = ["model", "version"];
 type Read = (&'static str, &'static str, fn(&ModelStats) -> u64);
 
 /// Counters in microseconds, exported in seconds as Prometheus wants them.
-const DURATIONS: [Read; 5] = [
+const DURATIONS: [Read; 4] = [
     (
         "headland_inference_request_duration_seconds_total",
         "Time from arrival at the model to its answer, over successful requests",
@@ -32,11 +32,6 @@ const DURATIONS: [Read; 5] = [
         "headland_inference_compute_infer_duration_seconds_total",
         "Time in the executor, over successful requests",
         ModelStats::infer_us,
-    ),
-    (
-        "headland_inference_executor_busy_seconds_total",
-        "Time the model's executors were busy, failed batches included",
-        ModelStats::busy_us,
     ),
 ];
 
@@ -100,6 +95,9 @@ pub(super) fn families(gateway: &Gateway) -> Vec<MetricFamily> {
     for (name, help, read_us) in DURATIONS {
         families.extend(counter(name, help, &|model| read_us(model.stats()) as f64 / 1e6));
     }
+    let busy = "Time the model's executors were busy, failed batches included; of a language model, its engine";
+    families
+        .extend(counter("headland_inference_executor_busy_seconds_total", busy, &|model| model.busy_us() as f64 / 1e6));
     families.extend(gauge("headland_inference_pending_requests", "Requests waiting for the model", &|model| {
         model.pending() as f64
     }));

@@ -14,7 +14,7 @@ use http_body::Frame;
 use serde_json::json;
 use wstd::http::{Body, HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 
-const DEFAULT_MODEL: &str = "storyteller";
+const DEFAULT_MODEL: &str = "small-talk";
 const DEFAULT_TOKENS_MAX: u32 = 256;
 const USAGE: &str = include_str!("usage.txt");
 

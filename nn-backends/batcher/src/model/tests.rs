@@ -18,6 +18,7 @@ use crate::worker::FAILED_PAIRS_MAX;
 use crate::{ModelTable, NotLoaded};
 
 mod elsewhere;
+mod generating;
 
 /// Longer than any test may take.
 const LONG: Duration = Duration::from_secs(10);

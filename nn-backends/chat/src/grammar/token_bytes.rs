@@ -42,7 +42,7 @@ pub(crate) fn token_bytes(tokenizer: &Tokenizer, shown: &[u32]) -> Result<Vec<Ve
 }
 
 /// How tokens are written in the vocabulary.
-enum Spelling {
+pub(crate) enum Spelling {
     /// Each byte as this character.
     ByteLevel(HashMap<char, u8>),
     /// As text, with these texts in place of others, and bytes in hexadecimal.
@@ -50,7 +50,11 @@ enum Spelling {
 }
 
 impl Spelling {
-    fn of(tokenizer: &Tokenizer) -> Result<Self, String> {
+    /// As the tokenizer's decoder reads them.
+    ///
+    /// # Errors
+    /// For one that is of neither kind.
+    pub fn of(tokenizer: &Tokenizer) -> Result<Self, String> {
         let decoder = serde_json::to_value(tokenizer.get_decoder()).map_err(|error| error.to_string())?;
         let mut steps = Vec::new();
         collect(&decoder, &mut steps);
@@ -78,7 +82,8 @@ impl Spelling {
     }
 
     /// Nothing for what is not written so.
-    fn bytes(&self, token: &str) -> Vec<u8> {
+    /// The bytes of a token that the vocabulary writes as `text`.
+    pub fn bytes(&self, token: &str) -> Vec<u8> {
         match self {
             Spelling::ByteLevel(alphabet) => token
                 .chars()

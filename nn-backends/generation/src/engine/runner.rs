@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, mpsc};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use headland_nn_core::NnError;
 use tokio::sync::mpsc::Sender;
@@ -305,11 +305,14 @@ impl Runner {
                 Some(Piece { tokens, first_position: sequence.computed, pages: &sequence.page_numbers, logits: whole })
             })
             .collect();
+        let began = Instant::now();
         let computed = catch_unwind(AssertUnwindSafe(|| model.step(&pieces, logits))).unwrap_or_else(|_| {
             tracing::error!(model = &*self.name, "the model panicked; what it was at fails, the model stays loaded");
             Err(NnError::runtime("the model panicked"))
         });
         self.shared.steps.fetch_add(1, Relaxed);
+        let busy_us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
+        self.shared.busy_us.fetch_add(busy_us, Relaxed);
         if let Err(error) = computed {
             // Nobody can tell whose tokens it was.
             step.parts.iter().for_each(|part| self.fail(part.id, error.clone()));

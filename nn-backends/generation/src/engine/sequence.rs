@@ -1,6 +1,6 @@
 //! One request while it waits and runs: its tokens, its memory, and the text that came of them.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use headland_nn_core::NnError;
 
@@ -8,7 +8,7 @@ use super::outbox::Outbox;
 use crate::constraint::Held;
 use crate::detokenize::{Decode, Detokenizer};
 use crate::pages::{PageHash, PageId, Pages};
-use crate::request::{Delta, End, FinishReason, Token, Usage};
+use crate::request::{AnswerTiming, Delta, End, FinishReason, Token, Usage};
 use crate::sampling::{Chosen, Sampler};
 use crate::schedule::SequenceId;
 use crate::stop::{StopWatch, Watched};
@@ -40,6 +40,8 @@ pub(super) struct Sequence {
     pub outbox: Outbox,
     /// When it first got memory.
     pub began: Option<Instant>,
+    /// When its first token was chosen.
+    first: Option<Instant>,
 }
 
 impl Sequence {
@@ -76,6 +78,7 @@ impl Sequence {
             stops,
             outbox,
             began: None,
+            first: None,
         }
     }
 
@@ -146,6 +149,7 @@ impl Sequence {
     pub fn push(&mut self, chosen: Chosen, end_tokens: &[u32], decode: &dyn Decode) -> Result<bool, NnError> {
         let Chosen { token, logprobs } = chosen;
         self.tokens.push(token);
+        self.first.get_or_insert_with(Instant::now);
         let tokens = vec![Token { id: token, logprobs }];
         if !self.ignores_end && end_tokens.contains(&token) {
             let text = self.rest(decode);
@@ -189,7 +193,11 @@ impl Sequence {
             cached_tokens: self.cached_tokens,
             answer_tokens: self.tokens.len() - self.prompt,
         };
-        self.outbox.push(Delta { end: Some(Ok(End { reason, usage })), ..delta });
+        let between = |from: Option<Instant>, to| from.map_or(Duration::ZERO, |from| to - from);
+        let now = Instant::now();
+        let timing =
+            AnswerTiming { first: between(self.began, self.first.unwrap_or(now)), rest: between(self.first, now) };
+        self.outbox.push(Delta { end: Some(Ok(End { reason, usage, timing })), ..delta });
     }
 
     pub fn fail(&mut self, error: NnError) {

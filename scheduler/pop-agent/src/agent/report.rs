@@ -118,7 +118,7 @@ fn counters(models: &[Arc<Model>]) -> BTreeMap<ModelKey, Counters> {
             failed,
             shed,
             latency_us: stats.request_us(),
-            busy_us: stats.busy_us(),
+            busy_us: model.busy_us(),
             from_peers: stats.from_peers(),
         };
         (key, counters)
