@@ -54,6 +54,10 @@ bench-record: ## Record the ratios of the last bench-compare
 soak: build ## Send 10,000 mixed requests to a language model, and see that memory comes back to where it was (ARGS=--requests N)
 	scripts/bench.sh soak $(ARGS)
 
+.PHONY: bench-llm
+bench-llm: ## Measure language models against llama.cpp, on models made here (ARGS=--quick; 2.5 GB of cache)
+	scripts/bench.sh llm $(ARGS)
+
 .PHONY: bench-placement
 bench-placement: ## Make the figures and plots of docs/placement.md, and simulate ten days of the fleet
 	cargo run --release --locked -p headland-placement --example figures -- $(CARGO_TARGET_DIR)/placement

@@ -4,6 +4,7 @@
 #   scripts/bench.sh check           hold the last run against benches/recorded.json
 #   scripts/bench.sh record          make the last run the recorded one
 #   scripts/bench.sh soak [OPTIONS]  thousands of mixed requests to a language model: benches/soak.py
+#   scripts/bench.sh llm [OPTIONS]   measure language models against llama.cpp (`--quick`: one short round)
 #   scripts/bench.sh infinity        install the peer that is too large to install unasked
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -47,6 +48,13 @@ case "$action" in
         "$python" benches/plots.py "$out/soak.json" "$out/plots"
         echo "figures and plot: $out/soak.json, $out/plots/soak.svg"
         ;;
+    llm)
+        # Compiles llama.cpp for this machine, the first time.
+        environment llama llama.txt
+        cargo build --release --locked -p headland-bench-llm
+        "$CARGO_TARGET_DIR/release/headland-bench-llm" --cache "$HEADLAND_CACHE" --out "$out-llm" "$@"
+        echo "figures: $out-llm"
+        ;;
     infinity) environment infinity infinity.txt ;;
-    *) echo "scripts/bench.sh: $action is none of run, check, record, soak, infinity" >&2; exit 2 ;;
+    *) echo "scripts/bench.sh: $action is none of run, check, record, soak, llm, infinity" >&2; exit 2 ;;
 esac

@@ -5,8 +5,8 @@ use headland_load::request;
 
 use crate::Setup;
 use crate::loads::{Contender, Latencies, Turn, in_turn, repeated};
-use crate::report::{Panel, Plot, Report, Section};
 use crate::servers::{self, Server};
+use headland_report::{Panel, Plot, Report, Section};
 
 const CONNECTIONS: usize = 32;
 pub const TITLE: &str = "hello, 32 connections";

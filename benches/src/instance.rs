@@ -12,7 +12,7 @@ use headland_guest_host::{AppRoute, AppSource, Apps, GuestEngine, PoolOptions, R
 use headland_trust::Verified;
 
 use crate::Setup;
-use crate::report::{Report, Section, percentile};
+use headland_report::{Report, Section, percentile};
 
 const INSTANCES: usize = 20_000;
 const BODY_BYTES_MAX: usize = 1 << 16;

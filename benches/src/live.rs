@@ -9,8 +9,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 
 use crate::Setup;
-use crate::report::{Report, Section};
 use crate::servers;
+use headland_report::{Report, Section};
 
 /// Guests that are to be alive.
 const GUESTS: usize = 10_000;

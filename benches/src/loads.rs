@@ -8,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 use headland_load::{Arrivals, Load, Outcome, Pace};
 
 use crate::Setup;
-use crate::report::Curve;
+use headland_report::Curve;
 
 /// How long the answers that are still to come are waited for: a server that takes longer has them counted as unanswered.
 const DRAIN: Duration = Duration::from_secs(20);

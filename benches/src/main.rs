@@ -2,7 +2,7 @@
 //! spread and ratios, as text, as JSON and as curves for plots. `make bench-compare` runs it.
 //!
 //! `hello`, `instance`, `live`, `own_cost`, `mlp`, `minilm`, `overload` and `models` measure; `servers` and `peers` start what is
-//! measured; `loads` puts load on it; `report` keeps figures; `targets` holds them against what we want to reach and
+//! measured; `loads` puts load on it; `headland-report` keeps figures; `targets` holds them against what we want to reach and
 //! against what was recorded before.
 
 mod about;
@@ -17,7 +17,6 @@ mod models;
 mod overload;
 mod own_cost;
 mod peers;
-mod report;
 mod servers;
 mod targets;
 
@@ -29,7 +28,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::report::Report;
+use headland_report::Report;
 
 /// Where a run leaves its figures, in its folder.
 const FIGURES: &str = "figures.json";

@@ -9,8 +9,8 @@ use headland_load::{Texts, request};
 use crate::Setup;
 use crate::loads::{Contender, Latencies, Source, Turn, in_turn};
 use crate::peers::{self, MODEL, Raw};
-use crate::report::{Curve, Panel, Plot, Report, Section};
 use crate::servers::{self, Headland, Server};
+use headland_report::{Curve, Panel, Plot, Report, Section};
 
 /// Tokens of a short text.
 pub const TOKENS: usize = 13;

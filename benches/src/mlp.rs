@@ -9,8 +9,8 @@ use headland_load::{Random, binary_infer, request};
 use crate::Setup;
 use crate::loads::{Contender, Source, Turn, in_turn};
 use crate::peers::{self, Raw};
-use crate::report::{Report, Section};
 use crate::servers;
+use headland_report::{Report, Section};
 
 const COLUMNS: usize = 64;
 const GUESTS: usize = 64;

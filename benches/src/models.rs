@@ -14,7 +14,7 @@ use anyhow::Result;
 
 use self::scratch::Scratch;
 use crate::Setup;
-use crate::report::Report;
+use headland_report::Report;
 
 const MILLISECONDS: &str = "milliseconds, less is better";
 

@@ -10,8 +10,8 @@ use crate::Setup;
 use crate::loads::Contender;
 use crate::minilm::{F32, PEERS, short, texts, with_deadline};
 use crate::peers::{self, MODEL};
-use crate::report::{Curve, Panel, Plot, Report, Section};
 use crate::servers::Headland;
+use headland_report::{Curve, Panel, Plot, Report, Section};
 
 /// Offered rates, as shares of the capacity.
 const OFFERED: [f64; 8] = [0.25, 0.5, 0.75, 0.9, 1.0, 1.25, 1.5, 2.0];

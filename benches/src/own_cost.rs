@@ -11,8 +11,8 @@ use headland_package::folder;
 
 use crate::Setup;
 use crate::loads::{Contender, repeated};
-use crate::report::{Report, Section, median};
 use crate::servers;
+use headland_report::{Report, Section, median};
 
 const RUNS: usize = 20_000;
 pub const TITLE: &str = "digits, one at a time: p50";

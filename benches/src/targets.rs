@@ -8,7 +8,7 @@ use std::fmt::Write;
 
 pub use recorded::{check, record};
 
-use crate::report::{Report, median, short, spread};
+use headland_report::{Report, median, short, spread};
 
 /// One row of the table.
 #[derive(Clone, Debug)]
@@ -129,7 +129,7 @@ fn plain(aim: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::Section;
+    use headland_report::Section;
 
     fn report(rows: &[(&str, &[f64])]) -> Report {
         let mut section = Section::new("s", "u");

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::{ACCURACY, PEERS, Serving, any_length, texts};
 use crate::Setup;
-use crate::report::{Report, Section};
+use headland_report::{Report, Section};
 
 const SAMPLES: usize = 64;
 /// Serves what raw `session.run` gives.

@@ -11,8 +11,8 @@ use serde_json::Value;
 use super::MILLISECONDS;
 use super::gateway::Gateway;
 use super::scratch::{Scratch, settle, since};
-use crate::report::Section;
 use crate::{Setup, servers};
+use headland_report::Section;
 
 /// The data directory that has MiniLM, put there by `push`.
 pub const DATA: &str = "registry";

@@ -8,7 +8,7 @@ use super::gateway::Gateway;
 use super::scratch::{Scratch, settle, timed};
 use super::{MILLISECONDS, cold};
 use crate::Setup;
-use crate::report::Section;
+use headland_report::Section;
 
 pub fn measure(setup: &Setup, scratch: &Scratch) -> Result<Section> {
     let gateway = Gateway::start(setup, scratch, cold::DATA)?;

@@ -15,7 +15,7 @@ use super::MILLISECONDS;
 use super::gateway::Gateway;
 use super::scratch::{Scratch, hash, settle, since, timed};
 use crate::Setup;
-use crate::report::Section;
+use headland_report::Section;
 
 const REPOSITORY: &str = "bench/upload";
 /// Bytes read and handed to the store at a time, about what arrives in one piece over HTTP.

@@ -15,7 +15,7 @@ use super::MILLISECONDS;
 use super::scratch::{Scratch, hash, settle, since, timed};
 use super::upload::store_file;
 use crate::Setup;
-use crate::report::Section;
+use headland_report::Section;
 
 const FILES: [&str; 2] = ["config.json", "model.onnx"];
 const STORE: &str = "verified-store";

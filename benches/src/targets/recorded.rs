@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
 use super::{Aim, Target, list};
-use crate::report::Report;
+use headland_report::Report;
 
 /// benches/recorded.json.
 #[derive(Serialize, Deserialize)]

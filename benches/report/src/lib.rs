@@ -1,4 +1,7 @@
-//! Figures of several rounds, their medians and spread, and how they relate to a reference of the same run.
+//! Figures of several rounds, their medians and spread, and how they relate to a reference of the same run: what every bench
+//! here prints, and keeps as JSON.
+
+pub mod machine;
 
 use std::fmt::Write;
 
@@ -7,40 +10,55 @@ use serde::{Deserialize, Serialize};
 /// One table: variants measured alike.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Section {
+    /// What was measured.
     pub title: String,
+    /// In what.
     pub unit: String,
+    /// The first is what the others are compared with.
     pub rows: Vec<Row>,
 }
 
 /// A variant's figures, one a round.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Row {
+    /// Its name.
     pub name: String,
+    /// The figures.
     pub rounds: Vec<f64>,
 }
 
 /// One curve of a plot.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Curve {
+    /// Its name.
     pub name: String,
+    /// Both coordinates of each.
     pub points: Vec<(f64, f64)>,
 }
 
 /// One pair of axes with its curves.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Panel {
+    /// Above it.
     pub title: String,
+    /// What the horizontal axis is.
     pub x: String,
+    /// What the vertical one is.
     pub y: String,
+    /// Whether equal steps of the horizontal axis are equal ratios.
     pub x_log: bool,
+    /// The same of the vertical one.
     pub y_log: bool,
+    /// What is drawn.
     pub curves: Vec<Curve>,
 }
 
 /// Panels drawn side by side, into one file.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Plot {
+    /// The file's name.
     pub file: String,
+    /// From left to right.
     pub panels: Vec<Panel>,
 }
 
@@ -49,13 +67,16 @@ pub struct Plot {
 pub struct Report {
     /// Machine, versions, settings: name and value.
     pub about: Vec<(String, String)>,
+    /// Tables, in the order of measuring.
     pub sections: Vec<Section>,
+    /// What is drawn of it.
     pub plots: Vec<Plot>,
     /// What could not be measured, and why.
     pub missing: Vec<String>,
 }
 
 impl Section {
+    /// A table without rows.
     pub fn new(title: &str, unit: &str) -> Self {
         Section { title: title.to_owned(), unit: unit.to_owned(), rows: Vec::new() }
     }
@@ -70,6 +91,7 @@ impl Section {
 }
 
 impl Report {
+    /// Takes a table that is complete, and prints it.
     pub fn push(&mut self, section: Section) {
         // Shown as soon as it is there: a bench runs for minutes.
         print!("{}", text_of(&section));
