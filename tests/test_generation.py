@@ -317,8 +317,9 @@ def test_bytes_of_the_tokens_are_the_answer(client):
 def test_texts_have_their_logarithms_by_token(client):
     choice = complete(client, "The", max_tokens=6, logit_bias=bias("A", "B", "C", "D", by=50), logprobs=3).choices[0]
     assert choice.logprobs.tokens == list(choice.text) and len(choice.logprobs.token_logprobs) == 6
-    # Before any bias: what the model would have said, three of it each time.
+    # Before any bias: what the model would have said, three of it each time, parts of characters by their bytes.
     assert all(len(top) == 3 for top in choice.logprobs.top_logprobs), choice.logprobs.top_logprobs
+    assert any(token.startswith("bytes:\\x") for top in choice.logprobs.top_logprobs for token in top)
     assert complete(client, "The", max_tokens=3).choices[0].logprobs is None
 
 
@@ -515,6 +516,8 @@ def test_tensors_that_ask_for_nothing_sensible_are_400(words, still_fine, tensor
         ({"temperature": 2.5}, "invalid_input", "temperature", ["2.5"]),
         ({"temperature": "hot"}, "invalid_input", "temperature", ["`temperature`"]),
         ({"stream_options": 3}, "invalid_input", "stream_options", ["`include_usage`"]),
+        ({"stream_options": {"include_usag": True}}, "invalid_input", "stream_options", ["include_usag"]),
+        ({"chat_template_kwargs": 3}, "invalid_input", "chat_template_kwargs", ["object"]),
         ({"seed": 1.5}, "invalid_input", "seed", ["1.5"]),
         ({"logprobs": 3}, "invalid_input", "logprobs", ["true or false"]),
         ({"top_p": 0}, "invalid_input", "top_p", ["more than 0"]),
@@ -579,6 +582,17 @@ def test_a_text_that_cannot_be_is_400_and_says_why(words, still_fine, options, c
     error = answer.json()["error"]
     assert (answer.status, error["code"], error["param"]) == (400, code, param), answer.text
     assert all(part in error["message"] for part in expected), error["message"]
+
+
+def test_a_prompt_of_megabytes_is_refused_before_anything_is_made_of_it(client, words, still_fine):
+    """A token stands for so many bytes at most: what cannot fit need not be tokenised."""
+    body = {"model": "words", "messages": user("ox " * (4 << 20)), "max_tokens": 4}
+    for answer in at_once(lambda _: words.post(CHAT, json_body=body), range(4), 4):
+        error = answer.json()["error"]
+        assert (answer.status, error["code"], error["param"]) == (400, "context_length_exceeded", "messages"), answer.text[:500]
+        assert str(language.CONTEXT) in error["message"], error["message"]
+    answer = words.post(TEXT, json_body={"model": "words", "prompt": "ox " * (4 << 20)})
+    assert (answer.status, answer.json()["error"]["param"]) == (400, "prompt"), answer.text[:500]
 
 
 def test_a_body_that_is_no_request_is_400(words, still_fine):
@@ -701,8 +715,10 @@ def test_a_folder_that_contradicts_itself_is_refused_by_file_and_cause(tmp_path,
     [
         ("[generation]\nmax_context = 0\n", "[generation] numbers are at least 1"),
         ("[generation]\nmax_streams = 0\n", "[generation] numbers are at least 1"),
+        ("[generation]\nmax_streams = 1025\n", "`max_streams` is at most 1024"),
         ('[generation]\nkv_cache = "0B"\n', "[generation] numbers are at least 1"),
         ("[generation]\nmax_context = -1\n", "headland.model.toml:2:"),
+        ("[generation]\nmax_context = 99999999\n", "`max_context = 99999999`; the model was made for 32768"),
         ('[generation]\nkv_cache = "lots"\n', "headland.model.toml:2:"),
         ("[generation]\nmax_contxt = 4\n", "did you mean `max_context`"),
         ('[generation]\nkv_cache = "1KiB"\n', "1024"),
