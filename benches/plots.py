@@ -20,6 +20,7 @@ STYLES = [
     ("headland, fresh", "#c2410c", "o"),
     ("headland, instances reused", "#7c3aed", "s"),
     ("headland, mixed requests", "#c2410c", "o"),
+    ("nothing under way", "#111827", "o"),
     ("plain axum", "#111827", "^"),
     ("text-embeddings", "#0f766e", "D"),
     ("infinity", "#2563eb", "v"),

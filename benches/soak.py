@@ -5,18 +5,20 @@ it comes back to where it was.
 
 Short and long prompts, streamed and whole, several answers at once, clients that leave in the middle, read slowly or ask for
 what cannot be, at bounded concurrency. Ends with 1 unless every request was answered as it should be, nothing runs afterwards,
-and the memory is what it was after the first tenth. Leaves soak.json there, which plots.py draws. Needs nothing but Python's
-standard library; `make soak` runs it and draws.
+and the memory comes back to what it was after the first tenth (to 16 MiB). Leaves soak.json there, which plots.py draws. Needs
+nothing but Python's standard library; `make soak` runs it and draws.
 """
 
 import argparse
 import collections
 import http.client
+import itertools
 import json
 import os
 import random
 import signal
 import socket
+import statistics
 import subprocess
 import sys
 import threading
@@ -31,16 +33,18 @@ CONCURRENCY = 24
 # Fewer than ask at once, so that some wait, and now and then the queue is full.
 STREAMS_MAX = 12
 QUEUE_MAX = 24
-CONTEXT = 8192
+CONTEXT = 4096
 # Less than all streams may want: some have to give their memory to others.
-KV_CACHE = "2MiB"
+KV_CACHE = "1MiB"
 MANIFEST = f'[generation]\nmax_streams = {STREAMS_MAX}\nmax_context = {CONTEXT}\nkv_cache = "{KV_CACHE}"\n'
-# The first requests: allocators and scratch memory grow to what the load needs.
-WARM_UP_SHARE = 0.1
+# After each of these parts all requests are waited for, and memory is read. In the first one allocators and scratch memory grow
+# to what the load needs; what memory comes back to after later ones is held against that.
+PARTS = 10
 SAMPLE_SECONDS = 0.25
+POINTS_MAX = 240
 IDLE_SECONDS_MAX = 60
 ANSWER_SECONDS_MAX = 120
-# Resident memory that may be there more in the end than after the warm-up.
+# How much more resident memory than after the first part the second half may have at its least.
 GROWTH_BYTES_MAX = 16 << 20
 # Who is refused is told to wait for a second or more, and waits for less.
 REFUSED_SECONDS = 0.1
@@ -145,12 +149,12 @@ def get(port, path):
 
 
 class Sampler(threading.Thread):
-    """Reads the gateway's metrics four times a second."""
+    """Reads the gateway's metrics four times a second, with how many requests have ended."""
 
-    def __init__(self, gateway):
+    def __init__(self, gateway, client):
         super().__init__(daemon=True)
-        self.gateway, self.samples, self.ended = gateway, [], threading.Event()
-        self.began = time.monotonic()
+        self.gateway, self.client, self.samples = gateway, client, []
+        self.ended, self.lock = threading.Event(), threading.Lock()
 
     def run(self):
         while not self.ended.wait(SAMPLE_SECONDS):
@@ -158,15 +162,17 @@ class Sampler(threading.Thread):
 
     def sample(self):
         now = self.gateway.metrics()
-        self.samples.append((time.monotonic() - self.began, now))
-        return now
+        sample = (self.client.ended, now)
+        with self.lock:
+            self.samples.append(sample)
+        return sample
 
 
 class Client:
     """Sends requests of one kind each, and counts what comes of them."""
 
     def __init__(self, gateway, seed):
-        self.gateway, self.seed = gateway, seed
+        self.gateway, self.seed, self.ended = gateway, seed, 0
         self.lock, self.counts, self.wrong = threading.Lock(), collections.Counter(), []
         self.known = self.ask({"messages": user(KNOWN_PROMPT), "temperature": 0, "max_tokens": 24})[1]
 
@@ -215,17 +221,18 @@ class Client:
                 self.wrong.append(f"{number}, {kind}: {error!r}")
         with self.lock:
             self.counts[kind, outcome] += 1
+            self.ended += 1
 
     def one(self, kind, generator):
         body = {"messages": user(text(generator, 3, 30)), "max_tokens": generator.randint(5, 80), "ignore_eos": True}
         body["temperature"] = generator.choice([0, 0.7, 1])
         body["stream"] = generator.random() < 0.5
-        endless = {"max_tokens": CONTEXT - 1000, "stream": True}
+        endless = {"max_tokens": CONTEXT // 2, "stream": True}
         match kind:
             case "streamed" | "whole":
                 return self.good(body | {"stream": kind == "streamed"}, 1)
             case "long prompt":
-                return self.good(body | {"messages": user(text(generator, 200, 600))}, 1)
+                return self.good(body | {"messages": user(text(generator, 100, 300))}, 1)
             case "shared beginning":
                 rules = {"role": "system", "content": "Be brief and be kind. " * 60}
                 return self.good(body | {"messages": [rules, *body["messages"]]}, 1)
@@ -244,7 +251,7 @@ class Client:
             case "leaves a stream":
                 return self.leave(self.open(body | endless), generator.randint(0, 40))
             case "reads slowly":
-                return self.leave(self.open(body | endless | {"max_tokens": 1500}, receive_bytes=4096), 1)
+                return self.leave(self.open(body | endless, receive_bytes=4096), 1)
             case "leaves before the answer":
                 connection = self.open(body | endless | {"stream": False})
                 time.sleep(generator.random() / 20)
@@ -298,64 +305,83 @@ def at_bounded_concurrency(work, numbers):
         thread.join()
 
 
-def figures(samples, requests):
-    """As plots.py draws them."""
+def thinned(points, choose):
+    """So few points that a curve of them can be read: what `choose` makes of each stretch."""
+    stretch = -(-len(points) // POINTS_MAX)
+    parts = [points[at : at + stretch] for at in range(0, len(points) - 1, stretch)]
+    # The last one is how it ends, and no stretch.
+    parts.append(points[-1:])
+    return [[round(part[0][0], 1), round(choose([value for _, value in part]), 3)] for part in parts]
+
+
+def figures(samples, rests, requests):
+    """As plots.py draws them. `rests` are the samples when nothing was under way."""
     name = f"headland, mixed requests: {requests:,} over {CONCURRENCY} connections"
 
-    def panel(title, y, read):
-        points = [[round(at, 2), read(now)] for at, now in samples]
-        curves = [{"name": name, "points": points}]
-        return {"title": title, "x": "seconds", "y": y, "x_log": False, "y_log": False, "curves": curves}
+    def panel(title, y, curves):
+        curves = [{"name": name, "points": points} for name, points in curves.items()]
+        return {"title": title, "x": "requests", "y": y, "x_log": False, "y_log": False, "curves": curves}
 
+    def over_time(metric, unit, choose):
+        return thinned([(at, now[metric] / unit) for at, now in samples], choose)
+
+    resident = over_time("process_resident_memory_bytes", MIB, max)
+    at_rest = [[round(at, 1), round(now["process_resident_memory_bytes"] / MIB, 3)] for at, now in rests]
+    held = over_time("headland_generation_kv_cache_used_bytes", MIB, statistics.mean)
+    running = over_time("headland_generation_running_requests", 1, statistics.mean)
     panels = [
-        panel("Resident memory of the process", "MiB", lambda now: now["process_resident_memory_bytes"] / MIB),
-        panel("Keys and values held", "MiB", lambda now: now["headland_generation_kv_cache_used_bytes"] / MIB),
-        panel("Answers under way", "answers", lambda now: now["headland_generation_running_requests"]),
+        panel("Resident memory of the process", "MiB", {name: resident, "nothing under way": at_rest}),
+        panel("Keys and values held", "MiB", {name: held}),
+        panel("Answers under way", "answers", {name: running}),
     ]
     return {"plots": [{"file": "soak", "panels": panels}]}
 
 
-def tell(client, counters, resident, took):
-    print(f"{sum(client.counts.values())} requests in {took:.0f} s; tokens, steps, preemptions:", end=" ")
+def tell(client, took, counters, resident, least, most):
+    print(f"{client.ended} requests in {took:.0f} s; tokens, steps, preemptions:", end=" ")
     print(*(f"{counters[f'headland_generation_{name}_total']:,.0f}" for name in ("tokens", "steps", "preemptions")), sep=", ")
     for kind in KINDS:
         outcomes = {outcome: count for (of, outcome), count in sorted(client.counts.items()) if of == kind}
         print(f"  {kind:<26}", ", ".join(f"{count} {outcome}" for outcome, count in outcomes.items()))
-    print("resident memory, MiB:", ", ".join(f"{when} {value / MIB:.1f}" for when, value in resident.items()))
+    loaded, first, *others = (f"{value / MIB:.1f}" for value in resident)
+    print(f"resident memory with nothing under way, MiB: {loaded} when loaded, {first} after a tenth, then {', '.join(others)}")
+    print(f"under way: {least / MIB:.1f} at least in the second half, {most / MIB:.1f} at most")
 
 
 def soak(options, folder):
     gateway = Gateway(options.binary, folder)
     try:
         gateway.wait_until_ready()
-        client, sampler, resident = Client(gateway, options.seed), Sampler(gateway), {}
-        warm_up = int(options.requests * WARM_UP_SHARE)
+        client, rests = Client(gateway, options.seed), []
+        sampler, began = Sampler(gateway, client), time.monotonic()
 
-        def measure(when):
+        def rest():
             gateway.wait_until_idle()
-            now = sampler.sample()
-            resident[when] = now["process_resident_memory_bytes"]
-            return now
+            rests.append(sampler.sample())
 
-        measure("loaded")
+        rest()
         sampler.start()
-        at_bounded_concurrency(client.run, range(warm_up))
-        measure("after the warm-up")
-        at_bounded_concurrency(client.run, range(warm_up, options.requests))
-        took = time.monotonic() - sampler.began
-        last = measure("in the end")
+        ends = [options.requests * part // PARTS for part in range(PARTS + 1)]
+        for first, end in itertools.pairwise(ends):
+            at_bounded_concurrency(client.run, range(first, end))
+            rest()
+        took = time.monotonic() - began
         sampler.ended.set()
         sampler.join()
     finally:
         code = gateway.stop()
-    resident["at most"] = max(now["process_resident_memory_bytes"] for _, now in sampler.samples)
-    (folder / "soak.json").write_text(json.dumps(figures(sampler.samples, options.requests)))
-    tell(client, last, resident, took)
+    (folder / "soak.json").write_text(json.dumps(figures(sampler.samples, rests, options.requests)))
+    over_time = [(at, now["process_resident_memory_bytes"]) for at, now in sampler.samples]
+    half = rests[PARTS // 2][0]
+    least = min(value for at, value in over_time if at >= half)
+    resident = [now["process_resident_memory_bytes"] for _, now in rests]
+    tell(client, took, rests[-1][1], resident, least, max(value for _, value in over_time))
     problems = client.wrong[:10]
-    growth = resident["in the end"] - resident["after the warm-up"]
+    # An allocator keeps now more, now less of what is free: what leaks is never less again.
+    growth = least - resident[1]
     if growth > GROWTH_BYTES_MAX:
         problems.append(f"memory grew by {growth / MIB:.1f} MiB, and {GROWTH_BYTES_MAX / MIB:.0f} are tolerated")
-    if last["headland_generation_kv_cache_used_bytes"]:
+    if rests[-1][1]["headland_generation_kv_cache_used_bytes"]:
         problems.append("keys and values are held for nobody")
     if code:
         problems.append(f"the gateway ended with {code} on SIGTERM")
