@@ -15,6 +15,8 @@ import transformers
 HERE = Path(__file__).parent / "chat"
 SPECIAL = ["<s>", "</s>", "<|im_start|>", "<|im_end|>", "<start_of_turn>", "<end_of_turn>", "[INST]", "[/INST]", "<|user|>",
            "<|assistant|>", "<|end|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"]
+# How the families mark calls; in Qwen's vocabulary these are no special tokens, in Mistral's they are.
+CALLS = [("<tool_call>", False), ("</tool_call>", False), ("[TOOL_CALLS]", True)]
 TEXTS = ["The quick brown fox jumps over the lazy dog. " * 3, "Grüße aus Köln, naïve façade €5 😀", "机器学习正在改变世界", "{\"a\": 1}\n\n"]
 
 TEMPLATES = {
@@ -120,6 +122,150 @@ TEMPLATES = {
 ' }}{% else %}
 {{ eos_token }}{% endif %}
 """,
+    "qwen2_tools": """{%- if messages[0]['role'] == 'system' %}
+    {%- set system = messages[0]['content'] %}
+{%- else %}
+    {%- set system = 'You are a helpful assistant.' %}
+{%- endif %}
+{%- if tools %}
+    {{- '<|im_start|>system\\n' + system + "\\n\\n# Tools\\n\\nFunctions you may call:\\n<tools>" }}
+    {%- for tool in tools %}
+        {{- "\\n" }}
+        {{- tool | tojson }}
+    {%- endfor %}
+    {{- "\\n</tools>\\n\\nA call is written as:\\n<tool_call>\\n{\\"name\\": <function-name>, \\"arguments\\": <args-json-object>}\\n</tool_call><|im_end|>\\n" }}
+{%- else %}
+    {{- '<|im_start|>system\\n' + system + '<|im_end|>\\n' }}
+{%- endif %}
+{%- for message in messages %}
+    {%- if (message.role == "user") or (message.role == "system" and not loop.first) or (message.role == "assistant" and not message.tool_calls) %}
+        {{- '<|im_start|>' + message.role + '\\n' + message.content + '<|im_end|>' + '\\n' }}
+    {%- elif message.role == "assistant" %}
+        {{- '<|im_start|>' + message.role }}
+        {%- if message.content %}
+            {{- '\\n' + message.content }}
+        {%- endif %}
+        {%- for tool_call in message.tool_calls %}
+            {%- if tool_call.function is defined %}
+                {%- set tool_call = tool_call.function %}
+            {%- endif %}
+            {{- '\\n<tool_call>\\n{"name": "' }}
+            {{- tool_call.name }}
+            {{- '", "arguments": ' }}
+            {{- tool_call.arguments | tojson }}
+            {{- '}\\n</tool_call>' }}
+        {%- endfor %}
+        {{- '<|im_end|>\\n' }}
+    {%- elif message.role == "tool" %}
+        {%- if (loop.index0 == 0) or (messages[loop.index0 - 1].role != "tool") %}
+            {{- '<|im_start|>user' }}
+        {%- endif %}
+        {{- '\\n<tool_response>\\n' }}
+        {{- message.content }}
+        {{- '\\n</tool_response>' }}
+        {%- if loop.last or (messages[loop.index0 + 1].role != "tool") %}
+            {{- '<|im_end|>\\n' }}
+        {%- endif %}
+    {%- endif %}
+{%- endfor %}
+{%- if add_generation_prompt %}
+    {{- '<|im_start|>assistant\\n' }}
+{%- endif %}
+""",
+    "llama3_tools": """{{- bos_token }}
+{{- "<|start_header_id|>system<|end_header_id|>\\n\\n" }}
+{%- if tools is not none %}
+    {{- "Environment: ipython\\n" }}
+{%- endif %}
+{{- "<|eot_id|>" }}
+{%- for message in messages %}
+    {%- if message.role == 'user' and loop.first and tools is not none %}
+        {{- '<|start_header_id|>user<|end_header_id|>\\n\\n' }}
+        {{- 'Respond in the format {"name": function name, "parameters": dictionary of argument name and its value}.\\n\\n' }}
+        {%- for t in tools %}
+            {{- t | tojson(indent=4) }}
+            {{- "\\n\\n" }}
+        {%- endfor %}
+        {{- message['content'] | trim + "<|eot_id|>" }}
+    {%- elif not (message.role == 'ipython' or message.role == 'tool' or 'tool_calls' in message) %}
+        {{- '<|start_header_id|>' + message['role'] + '<|end_header_id|>\\n\\n'+ message['content'] | trim + '<|eot_id|>' }}
+    {%- elif 'tool_calls' in message %}
+        {%- if not message.tool_calls|length == 1 %}
+            {{- raise_exception("This model only supports single tool-calls at once!") }}
+        {%- endif %}
+        {%- set tool_call = message.tool_calls[0].function %}
+        {{- '<|start_header_id|>assistant<|end_header_id|>\\n\\n' -}}
+        {{- '{"name": "' + tool_call.name + '", ' }}
+        {{- '"parameters": ' }}
+        {{- tool_call.arguments | tojson }}
+        {{- "}" }}
+        {{- "<|eot_id|>" }}
+    {%- else %}
+        {{- "<|start_header_id|>ipython<|end_header_id|>\\n\\n" }}
+        {%- if message.content is mapping or message.content is iterable %}
+            {{- message.content | tojson }}
+        {%- else %}
+            {{- message.content }}
+        {%- endif %}
+        {{- "<|eot_id|>" }}
+    {%- endif %}
+{%- endfor %}
+{%- if add_generation_prompt %}
+    {{- '<|start_header_id|>assistant<|end_header_id|>\\n\\n' }}
+{%- endif %}
+""",
+    "mistral_tools": """{%- set user_messages = messages | selectattr("role", "equalto", "user") | list %}
+{{- bos_token }}
+{%- for message in messages %}
+    {%- if message["role"] == "user" %}
+        {%- if tools is not none and (message == user_messages[-1]) %}
+            {{- "[AVAILABLE_TOOLS] [" }}
+            {%- for tool in tools %}
+                {%- set tool = tool.function %}
+                {{- '{"type": "function", "function": {' }}
+                {%- for key, val in tool.items() if key != "return" %}
+                    {%- if val is string %}
+                        {{- '"' + key + '": "' + val + '"' }}
+                    {%- else %}
+                        {{- '"' + key + '": ' + val|tojson }}
+                    {%- endif %}
+                    {%- if not loop.last %}
+                        {{- ", " }}
+                    {%- endif %}
+                {%- endfor %}
+                {{- "}}" }}
+                {%- if not loop.last %}
+                    {{- ", " }}
+                {%- else %}
+                    {{- "]" }}
+                {%- endif %}
+            {%- endfor %}
+            {{- "[/AVAILABLE_TOOLS]" }}
+        {%- endif %}
+        {{- "[INST] " + message["content"] + "[/INST]" }}
+    {%- elif message.tool_calls is defined and message.tool_calls is not none %}
+        {{- "[TOOL_CALLS] [" }}
+        {%- for tool_call in message.tool_calls %}
+            {%- set out = tool_call.function|tojson %}
+            {{- out[:-1] }}
+            {%- if not tool_call.id is defined or tool_call.id|length != 9 %}
+                {{- raise_exception("Tool call IDs should be alphanumeric strings with length 9!") }}
+            {%- endif %}
+            {{- ', "id": "' + tool_call.id + '"}' }}
+            {%- if not loop.last %}
+                {{- ", " }}
+            {%- else %}
+                {{- "]" + eos_token }}
+            {%- endif %}
+        {%- endfor %}
+    {%- elif message["role"] == "assistant" %}
+        {{- " " + message["content"]|trim + eos_token }}
+    {%- elif message["role"] == "tool" %}
+        {{- '[TOOL_RESULTS] {"content": ' + message.content|string + ", " }}
+        {{- '"call_id": "' + message.tool_call_id + '"}[/TOOL_RESULTS]' }}
+    {%- endif %}
+{%- endfor %}
+""",
 }
 
 HELLO = [{"role": "user", "content": "  Hello, wörld €5 😀 {{x}}\n"}]
@@ -136,6 +282,28 @@ CONVERSATIONS = [
 ]
 
 
+def call(name, arguments, id):
+    return {"id": id, "type": "function", "function": {"name": name, "arguments": arguments}}
+
+
+# Calls and their results: for the templates that have them.
+ONE = HELLO + [
+    {"role": "assistant", "content": None, "tool_calls": [call("z_first", {"b": 1.5, "a": {"ü": [1, None, "<&'>"]}}, "abcdefghi")]},
+    {"role": "tool", "tool_call_id": "abcdefghi", "content": "{\"x\": 21}"},
+]
+TWO = HELLO + [
+    {"role": "assistant", "content": "Let me see.", "tool_calls": [call("z_first", {}, "a23456789"), call("z_first", {"a": True}, "b23456789")]},
+    {"role": "tool", "tool_call_id": "a23456789", "content": "1"},
+    {"role": "tool", "tool_call_id": "b23456789", "content": "2"},
+]
+WITH_CALLS = [
+    dict(messages=ONE, answer=True, tools=[TOOL]),
+    dict(messages=TWO, answer=True, tools=[TOOL, TOOL]),
+    dict(messages=ONE + [{"role": "assistant", "content": "21."}, {"role": "user", "content": "Thanks."}], answer=True),
+    dict(messages=HELLO + [{"role": "assistant", "content": None, "tool_calls": [call("z_first", {}, "short")]}], answer=True),
+]
+
+
 def main():
     shutil.rmtree(HERE, ignore_errors=True)
     HERE.mkdir()
@@ -147,12 +315,14 @@ def main():
     )
     made.train_from_iterator(TEXTS, trainer)
     made.post_processor = tokenizers.processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 0)])
+    made.add_tokens([tokenizers.AddedToken(text, normalized=False) for text, special in CALLS if not special])
+    made.add_special_tokens([tokenizers.AddedToken(text, normalized=False) for text, special in CALLS if special])
     made.save(str(HERE / "tokenizer.json"))
     tokenizer = transformers.PreTrainedTokenizerFast(tokenizer_file=str(HERE / "tokenizer.json"), bos_token="<s>", eos_token="</s>")
     goldens = []
     for name, template in TEMPLATES.items():
         (HERE / f"{name}.jinja").write_text(template)
-        for conversation in CONVERSATIONS:
+        for conversation in CONVERSATIONS + (WITH_CALLS if name.endswith("_tools") else []):
             golden = dict(template=name) | conversation
             try:
                 text = tokenizer.apply_chat_template(

@@ -101,7 +101,7 @@ impl Tokens {
         encoded.map(|encoding| encoding.get_ids().to_vec()).map_err(failed)
     }
 
-    /// What its answers can be held to. Made when it is asked for first, which takes a tenth of a second for a large
+    /// What its answers can be held to. Made when it is asked for first, which takes up to a second for a large
     /// vocabulary.
     ///
     /// # Errors

@@ -34,7 +34,9 @@ pub(crate) fn check(index: usize, message: &Value) -> Result<Value, BadRequest> 
     };
     let calls = message.get_attr("tool_calls").unwrap_or_default();
     match calls.kind() {
-        ValueKind::None | ValueKind::Undefined => Ok(message),
+        ValueKind::Undefined => Ok(message),
+        // Templates ask whether there are any by asking whether the key is there.
+        ValueKind::None => Ok(pairs(&message, |key, value| (key != "tool_calls").then_some(value))),
         ValueKind::Seq if role.as_str() == Some("assistant") => {
             let calls = calls.try_iter().into_iter().flatten().map(|call| call_for_template(&call));
             let calls = calls.collect::<Option<Vec<Value>>>();
@@ -74,11 +76,16 @@ fn call_for_template(call: &Value) -> Option<Value> {
 
 /// An object with another value for one of its keys, in its place.
 fn with(object: &Value, key: &str, value: &Value) -> Value {
+    pairs(object, |own, kept| Some(if own == key { value.clone() } else { kept }))
+}
+
+/// An object with what `keep` makes of its values.
+fn pairs(object: &Value, keep: impl Fn(&str, Value) -> Option<Value>) -> Value {
     let keys = object.try_iter().into_iter().flatten();
-    Value::from_pairs(keys.map(|own| {
-        let kept = || object.get_item(&own).unwrap_or_default();
-        let value = if own.as_str() == Some(key) { value.clone() } else { kept() };
-        (own.to_string(), value)
+    Value::from_pairs(keys.filter_map(|key| {
+        let value = object.get_item(&key).unwrap_or_default();
+        let key = key.to_string();
+        keep(&key, value).map(|value| (key, value))
     }))
 }
 
@@ -103,6 +110,8 @@ mod tests {
         assert_eq!(checked(&object), Ok(object.clone()));
         // What is no object stays what it was.
         assert_eq!(checked(&call(r#""{\"b\":""#)), Ok(call(r#""{\"b\":""#)));
+        let none = r#"{"role": "assistant", "content": "a", "tool_calls": null, "name": "x"}"#;
+        assert_eq!(checked(none), Ok(r#"{"role":"assistant","content":"a","name":"x"}"#.to_owned()));
         assert!(checked(&call("3")).unwrap_err().contains("message 3 has `tool_calls` that are none"));
         assert!(
             checked(r#"{"role": "user", "content": "", "tool_calls": []}"#).unwrap_err().contains("an assistant's")
