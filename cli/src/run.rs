@@ -88,7 +88,7 @@ async fn answer(options: &RunModel, generator: &Arc<Generator>, prompt: &str, lo
     let (kind, body) = body(options, generator, prompt);
     let body = body.to_string();
     let completion = Arc::new(Completion::parse(kind, body.as_bytes())?);
-    let asked = generator.ask(completion, body.len()).await?;
+    let asked = generator.ask(completion, body.len(), &Caller::native(), None).await?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let model = options.model.display().to_string();
     let mut whole: Whole = asked.whole(kind, format!("run-{:x}", now.as_nanos()), now.as_secs(), model);

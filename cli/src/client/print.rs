@@ -119,7 +119,7 @@ mod tests {
     #[test]
     fn an_object_reads_as_an_outline() {
         let value = serde_json::json!({"name": "x", "inputs": [{"name": "a", "shape": [1, -1]}], "models": []});
-        assert_eq!(outline(&value), "inputs:\n  - name a, shape [1,-1]\nmodels:\n  none\nname: x\n");
+        assert_eq!(outline(&value), "name: x\ninputs:\n  - name a, shape [1,-1]\nmodels:\n  none\n");
     }
 
     #[test]

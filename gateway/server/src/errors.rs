@@ -196,6 +196,7 @@ impl From<AskError> for ApiError {
     fn from(error: AskError) -> Self {
         match error {
             AskError::Bad(bad) => bad.into(),
+            AskError::TooLong { param, .. } => ApiError::new(Reason::ContextOverflow, error.to_string()).param(param),
             AskError::Failed(error) => error.into(),
         }
     }
@@ -216,6 +217,7 @@ impl ApiError {
         };
         match refused {
             Refused::ContextOverflow { .. } => ApiError::new(Reason::ContextOverflow, refused.to_string()),
+            Refused::Parameter(bad) => ApiError::new(Reason::InvalidInput, format!("`{param}` {}", bad.problem)),
             _ => error.into(),
         }
         .param(param)

@@ -11,6 +11,9 @@ use crate::ByteSize;
 /// The longest that a package may let requests wait for each other, in microseconds.
 pub const DELAY_US_MAX: u64 = 1_000_000;
 
+/// The most answers that a package may have under way at a time.
+pub const STREAMS_MAX: usize = 1024;
+
 /// Which backend is to run the model.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -121,6 +124,9 @@ impl GenerationManifest {
     pub(crate) fn check(&self) -> Result<(), String> {
         if [self.max_context, self.max_streams].contains(&Some(0)) || self.kv_cache == Some(ByteSize(0)) {
             return Err("[generation] numbers are at least 1".to_owned());
+        }
+        if self.max_streams.is_some_and(|streams| streams > STREAMS_MAX) {
+            return Err(format!("[generation] `max_streams` is at most {STREAMS_MAX}"));
         }
         Ok(())
     }

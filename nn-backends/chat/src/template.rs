@@ -108,9 +108,12 @@ impl ChatTemplate {
         let with_tools = tools.as_ref().and_then(|_| self.environment.get_template(WITH_TOOLS).ok());
         let template =
             with_tools.map_or_else(|| self.environment.get_template(NAME), Ok).map_err(|error| failed(&error))?;
-        let mut prompt = Bounded(Vec::new());
-        template.render_captured_to(Value::from_pairs(context), &mut prompt).map_err(|error| failed(&error))?;
-        String::from_utf8(prompt.0).map_err(|_| TemplateError::Failed("it makes no text".to_owned()))
+        let mut prompt = Bounded::default();
+        template.render_captured_to(Value::from_pairs(context), &mut prompt).map_err(|error| match prompt.full {
+            true => TemplateError::Failed(format!("it makes a prompt of more than {PROMPT_BYTES_MAX} bytes")),
+            false => failed(&error),
+        })?;
+        String::from_utf8(prompt.bytes).map_err(|_| TemplateError::Failed("it makes no text".to_owned()))
     }
 }
 
@@ -137,14 +140,20 @@ fn describe(error: &Error) -> String {
 }
 
 /// A prompt that is not too long.
-struct Bounded(Vec<u8>);
+#[derive(Default)]
+struct Bounded {
+    bytes: Vec<u8>,
+    /// Whether there was more.
+    full: bool,
+}
 
 impl Write for Bounded {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.0.len() + bytes.len() > PROMPT_BYTES_MAX {
-            return Err(io::Error::other(format!("a prompt of more than {PROMPT_BYTES_MAX} bytes")));
+        if self.bytes.len() + bytes.len() > PROMPT_BYTES_MAX {
+            self.full = true;
+            return Err(io::ErrorKind::FileTooLarge.into());
         }
-        self.0.extend_from_slice(bytes);
+        self.bytes.extend_from_slice(bytes);
         Ok(bytes.len())
     }
 

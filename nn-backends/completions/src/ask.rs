@@ -37,6 +37,16 @@ pub enum AskError {
     /// The client's fault.
     #[error(transparent)]
     Bad(#[from] BadRequest),
+    /// A prompt that is longer than the model's context, as its beginning tells.
+    #[error("the model takes {context_max} tokens at most, and the prompt has more than {tokens}; shorten it")]
+    TooLong {
+        /// Tokens that it has at least.
+        tokens: usize,
+        /// Tokens of prompt and answer together.
+        context_max: usize,
+        /// The parameter that it came in.
+        param: &'static str,
+    },
     /// The tokenizer's.
     #[error(transparent)]
     Failed(#[from] NnError),
@@ -75,17 +85,18 @@ impl Completion {
         matches!(self, Completion::Chat(chat) if chat.is_held_to_a_form())
     }
 
-    /// Tokenises, and makes the engine's requests. Takes as long as the prompts are, and the forms of answers.
+    /// Tokenises, and makes the engine's requests, for a model of so large a context. Takes as long as the prompts are, and the
+    /// forms of answers; a prompt that is far too long is known by its beginning.
     ///
     /// # Errors
     /// Every [`AskError`].
-    pub fn ask(&self, tokens: &Tokens) -> Result<Asked, AskError> {
+    pub fn ask(&self, tokens: &Tokens, context_max: usize) -> Result<Asked, AskError> {
         match self {
             Completion::Chat(chat) => {
                 let template = tokens.template().map_err(|error| BadRequest::of("messages", error.to_string()))?;
                 let prompt = template.render(&chat.conversation);
                 let prompt = prompt.map_err(|error| BadRequest::of("messages", error.to_string()))?;
-                let prompt = tokens.encode(&prompt, false)?;
+                let prompt = encode(tokens, &prompt, false, context_max, "messages")?;
                 let each = chat.options.choices(1)?;
                 let constraint = chat.constraint(tokens)?;
                 let request = |choice| {
@@ -100,7 +111,9 @@ impl Completion {
                 let (mut requests, mut echoes) = (Vec::new(), Vec::new());
                 for prompt in &text.prompts {
                     let (ids, echo) = match prompt {
-                        Prompt::Text(prompt) => (tokens.encode(prompt, true)?, text.echo.then(|| prompt.clone())),
+                        Prompt::Text(prompt) => {
+                            (encode(tokens, prompt, true, context_max, "prompt")?, text.echo.then(|| prompt.clone()))
+                        }
                         Prompt::Tokens(ids) => (ids.clone(), text.echo.then(|| tokens.decode(ids))),
                     };
                     for choice in 0..each {
@@ -112,6 +125,28 @@ impl Completion {
             }
         }
     }
+}
+
+/// Bytes that a token of a prompt has on average, at the most: of so many times the context the beginning is tokenised first.
+const TOKEN_BYTES_MEAN_MAX: usize = 8;
+
+/// Tokenises `text`. One that is far too long is known by its beginning.
+fn encode(
+    tokens: &Tokens,
+    text: &str,
+    special: bool,
+    context_max: usize,
+    param: &'static str,
+) -> Result<Vec<u32>, AskError> {
+    let end = text.floor_char_boundary(context_max.saturating_mul(TOKEN_BYTES_MEAN_MAX));
+    if end < text.len() {
+        // The last token may be another one where the text goes on.
+        let beginning = tokens.encode(&text[..end], special)?.len().saturating_sub(1);
+        if beginning >= context_max {
+            return Err(AskError::TooLong { tokens: beginning, context_max, param });
+        }
+    }
+    Ok(tokens.encode(text, special)?)
 }
 
 impl Asked {

@@ -48,7 +48,10 @@ pub fn parse_chat(body: &[u8]) -> Result<Chat, BadRequest> {
             "`messages` is missing or no list; it is a list of objects with `role` and `content`",
         ));
     }
-    options.rest.remove("chat_template_kwargs");
+    let more = options.rest.remove("chat_template_kwargs").unwrap_or_default();
+    if !(more.is_null() || more.is_object()) {
+        return Err(BadRequest::of("chat_template_kwargs", "`chat_template_kwargs` is no object"));
+    }
     let Messages { messages, chat_template_kwargs } = options::parse(body)?;
     let wants: bool = options.take_as("logprobs", "true or false")?.unwrap_or(false);
     let top: Option<u32> = options.take_as("top_logprobs", "a whole number, not below 0")?;

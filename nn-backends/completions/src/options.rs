@@ -47,9 +47,13 @@ pub struct Options {
 }
 
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct StreamOptions {
     #[serde(default)]
     include_usage: bool,
+    /// Of no effect: what is told has no lengths to hide.
+    #[serde(default, rename = "include_obfuscation")]
+    _include_obfuscation: bool,
 }
 
 #[derive(Clone, Debug, Deserialize)]

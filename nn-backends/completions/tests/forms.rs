@@ -79,9 +79,9 @@ impl Fixture {
             body[key] = value.clone();
         }
         let completion = Completion::parse(Kind::Chat, body.to_string().as_bytes())?;
-        let asked = completion.ask(&self.tokens).map_err(|error| match error {
+        let asked = completion.ask(&self.tokens, 4096).map_err(|error| match error {
             AskError::Bad(bad) => bad,
-            AskError::Failed(error) => panic!("{error}"),
+            AskError::TooLong { .. } | AskError::Failed(_) => panic!("{error}"),
         })?;
         let name = |id| self.tokens.token(id);
         let head = || ("chatcmpl-7".to_owned(), 7, "m".to_owned());

@@ -115,6 +115,11 @@ impl Loader {
         let Architecture { family, vocabulary, hidden, key_heads, head_size, context_max, .. } = self.architecture;
         let layers = self.architecture.layers.len();
         let CacheSize { page_bytes, pages, .. } = CacheSize::of_architecture(&self.architecture, options)?;
+        let cache = KeyValueCache::new(options.cache, pages as usize, layers, key_heads, head_size);
+        let cache = cache.map_err(|error| {
+            let bytes = page_bytes.saturating_mul(u64::from(pages));
+            NnError::TooLarge(format!("the system gives no {bytes} bytes for keys and values: {error}").into())
+        })?;
         let embedding = self.weights.matrix(family, Part::Embedding, 0, [vocabulary, hidden])?;
         let head = match self.weights.has(family, Part::Head, 0, "weight") {
             true => self.projection(&[(Part::Head, vocabulary)], 0, hidden)?,
@@ -142,7 +147,7 @@ impl Loader {
             blocks,
             final_norm,
             head,
-            cache: KeyValueCache::new(options.cache, pages as usize, layers, key_heads, head_size),
+            cache,
             scratch: Scratch::of_threads(team.threads()),
             team,
             architecture: self.architecture,

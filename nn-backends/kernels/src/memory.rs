@@ -1,5 +1,6 @@
 //! Memory for weights.
 
+use std::io;
 use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
@@ -41,16 +42,27 @@ impl<N: Pod> Buffer<N> {
     /// # Panics
     /// When there is no memory left, where other allocations abort.
     pub fn zeros(len: usize) -> Self {
-        let bytes = len.checked_mul(size_of::<N>()).expect("memory for weights");
+        Buffer::try_zeros(len).expect("memory for weights")
+    }
+
+    /// The same.
+    ///
+    /// # Errors
+    /// When the system gives no memory.
+    pub fn try_zeros(len: usize) -> io::Result<Self> {
+        let bytes = len.checked_mul(size_of::<N>()).ok_or(io::ErrorKind::OutOfMemory)?;
         let mut latest = LATEST.lock().unwrap_or_else(PoisonError::into_inner);
         let cut = latest.as_ref().and_then(|slab| Some((slab.cut(bytes)?, slab.clone())));
-        let (start, slab) = cut.unwrap_or_else(|| {
-            let slab = Arc::new(Slab::new(bytes.max(SLAB_BYTES)));
-            let start = slab.cut(bytes).expect("a new slab has room");
-            *latest = Some(slab.clone());
-            (start, slab)
-        });
-        Buffer { start: start.cast(), len, slab, of: PhantomData }
+        let (start, slab) = match cut {
+            Some(cut) => cut,
+            None => {
+                let slab = Arc::new(Slab::new(bytes.max(SLAB_BYTES))?);
+                let start = slab.cut(bytes).ok_or(io::ErrorKind::OutOfMemory)?;
+                *latest = Some(slab.clone());
+                (start, slab)
+            }
+        };
+        Ok(Buffer { start: start.cast(), len, slab, of: PhantomData })
     }
 }
 
@@ -87,12 +99,12 @@ struct Slab {
 }
 
 impl Slab {
-    fn new(bytes: usize) -> Self {
-        let pages = MmapMut::map_anon(bytes).expect("memory for weights");
+    fn new(bytes: usize) -> io::Result<Self> {
+        let pages = MmapMut::map_anon(bytes)?;
         // A hint: without huge pages all works as well, only slower.
         #[cfg(target_os = "linux")]
         let _ = pages.advise(memmap2::Advice::HugePage);
-        Slab { pages: pages.into(), used: Mutex::new(0) }
+        Ok(Slab { pages: pages.into(), used: Mutex::new(0) })
     }
 
     /// The next `bytes` that no buffer has had, if there is room for them: all zeros.

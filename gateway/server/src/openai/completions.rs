@@ -58,7 +58,7 @@ async fn create(State(gateway): State<Arc<Gateway>>, kind: Kind, request: Reques
     let served = Served::Model(model.info().name.to_arc());
     let mut response = match model.generator().cloned() {
         Some(generator) => {
-            let asked = generator.ask(completion.clone(), held.len()).await?;
+            let asked = generator.ask(completion.clone(), held.len(), &Caller::native(), Some(deadline)).await?;
             here(model, &generator, &completion, asked, head, deadline).await?
         }
         None if model.generates() => {

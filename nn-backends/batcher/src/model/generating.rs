@@ -16,6 +16,7 @@ use headland_completions::{AskError, Asked, Completion};
 use headland_generation::{Answer, Delta, Engine, Refused, Request};
 use headland_nn_core::{Busy, Device, NnError, Signature};
 
+use super::tokenising::on_a_thread;
 use crate::call::Timing;
 use crate::flows::Caller;
 use crate::stats::ModelStats;
@@ -79,17 +80,26 @@ impl Generator {
         shape.weights_bytes.saturating_add(shape.page_bytes.saturating_mul(u64::from(shape.pages)))
     }
 
-    /// Tokenises what `completion` brings, whose body had so many bytes.
+    /// Tokenises what `completion` brings, whose body had so many bytes: long ones when it is `caller`'s turn, until `deadline`.
     ///
     /// # Errors
     /// Every [`AskError`].
-    pub async fn ask(&self, completion: Arc<Completion>, bytes: usize) -> Result<Asked, AskError> {
+    pub async fn ask(
+        &self,
+        completion: Arc<Completion>,
+        bytes: usize,
+        caller: &Caller,
+        deadline: Option<Instant>,
+    ) -> Result<Asked, AskError> {
+        let context_max = self.engine.context_max();
         if bytes <= INLINE_PROMPT_BYTES_MAX && !completion.is_held_to_a_form() {
-            return completion.ask(&self.tokens);
+            return completion.ask(&self.tokens, context_max);
         }
         let tokens = self.tokens.clone();
-        let asked = tokio::task::spawn_blocking(move || completion.ask(&tokens)).await;
-        asked.map_err(|error| AskError::Failed(NnError::runtime(error)))?
+        let asked = on_a_thread(caller, move || completion.ask(&tokens, context_max));
+        let Some(deadline) = deadline else { return asked.await? };
+        let late = |_| NnError::DeadlineExceeded { model: self.label.clone() };
+        tokio::time::timeout_at(deadline.into(), asked).await.map_err(late)??
     }
 
     /// Has the engine answer, as part of what `caller` does, until `deadline`.

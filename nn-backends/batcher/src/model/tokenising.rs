@@ -28,14 +28,22 @@ pub(super) async fn encode(encoder: &Arc<TextEncoder>, text: Tensor, caller: &Ca
         return encoder.from_text_tensor(&text);
     }
     let encoder = encoder.clone();
+    on_a_thread(caller, move || encoder.from_text_tensor(&text)).await?
+}
+
+/// Does what takes long with a text of `caller`'s, when it is its turn.
+pub(super) async fn on_a_thread<T: Send + 'static>(
+    caller: &Caller,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, NnError> {
     let of_caller = places_of(caller).acquire_owned().await.map_err(NnError::runtime)?;
     let of_all = LONG_TEXTS.acquire().await.map_err(NnError::runtime)?;
     let work = move || {
         // Given back when the work is done, even if nobody waits for it any more.
         let _places = (of_caller, of_all);
-        encoder.from_text_tensor(&text)
+        work()
     };
-    tokio::task::spawn_blocking(work).await.map_err(NnError::runtime)?
+    tokio::task::spawn_blocking(work).await.map_err(NnError::runtime)
 }
 
 fn places_of(caller: &Caller) -> Arc<Semaphore> {

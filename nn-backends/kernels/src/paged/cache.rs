@@ -1,5 +1,7 @@
 //! The memory of keys and values.
 
+use std::io;
+
 use super::super::matrix::{Element, Half};
 use crate::memory::Buffer;
 
@@ -54,17 +56,17 @@ impl CacheStorage {
 impl KeyValueCache {
     /// Empty pages. Memory that was never written takes none.
     ///
-    /// # Panics
-    /// When there is no address space for them.
-    pub fn new(storage: CacheStorage, pages: usize, layers: usize, heads: usize, head_size: usize) -> Self {
+    /// # Errors
+    /// When the system gives no memory for them.
+    pub fn new(storage: CacheStorage, pages: usize, layers: usize, heads: usize, head_size: usize) -> io::Result<Self> {
         let bytes = storage.page_bytes(layers, heads, head_size).and_then(|bytes| bytes.checked_mul(pages));
-        assert!(bytes.is_some(), "memory for {pages} pages");
+        bytes.ok_or(io::ErrorKind::OutOfMemory)?;
         let elements = pages * layers * heads * head_elements(head_size);
         let data = match storage {
-            CacheStorage::F32 => Data::F32(Buffer::zeros(elements)),
-            CacheStorage::F16 => Data::F16(Buffer::zeros(elements)),
+            CacheStorage::F32 => Data::F32(Buffer::try_zeros(elements)?),
+            CacheStorage::F16 => Data::F16(Buffer::try_zeros(elements)?),
         };
-        KeyValueCache { pages, layers, heads, head_size, data }
+        Ok(KeyValueCache { pages, layers, heads, head_size, data })
     }
 
     /// Pages there are.

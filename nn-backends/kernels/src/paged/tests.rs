@@ -32,7 +32,7 @@ impl Sequence {
             (numbers(seed, tokens * query_heads * size), numbers(seed + 1, tokens * key_heads * size));
         let values = numbers(seed + 2, tokens * key_heads * size);
         let count = tokens.div_ceil(PAGE_TOKENS);
-        let mut cache = KeyValueCache::new(case.storage, count + 3, 2, key_heads, size);
+        let mut cache = KeyValueCache::new(case.storage, count + 3, 2, key_heads, size).unwrap();
         // Pages in any order; what stands in them of others is no number.
         let pages: Vec<u32> = (0..count as u32).map(|page| (page * 7 + 1) % (count as u32 + 3)).collect();
         let pages = if pages.iter().collect::<std::collections::BTreeSet<_>>().len() == count {

@@ -4,6 +4,10 @@ use std::path::Path;
 
 use headland_batcher::{Inputs, ModelInfo, ModelOptions, Trace};
 use headland_candle::CandleBackend;
+use headland_chat::Tokens;
+use headland_decoder::DecoderOptions;
+use headland_generation::{Engine, EngineOptions};
+use headland_kernels::CacheStorage;
 use headland_nn_core::{Backend as _, Busy, Device, LoadOptions, OutputSelection};
 use headland_package::{Sha256Digest, folder};
 use headland_text::TEXT_INPUT;
@@ -185,4 +189,51 @@ async fn requests_keep_their_ids_from_pop_to_pop() {
     let trace = Trace { request_id: Some("id-7".into()), parent: Some(parent.into()) };
     there.infer(Call { trace, ..call(1.0) }).await.unwrap();
     assert_eq!(sees.try_recv().unwrap(), (Some("id-7".to_owned()), Some(parent.to_owned())));
+}
+
+/// The language model that was trained here.
+fn small_talk() -> Arc<Model> {
+    let files = folder::open(Path::new("../../models/small-talk")).unwrap();
+    let tokens = Arc::new(Tokens::open(&files).unwrap());
+    let options = DecoderOptions {
+        threads: 1,
+        cache_bytes: 16 << 20,
+        sequences_max: 4,
+        context_max: None,
+        cache: CacheStorage::F16,
+    };
+    let decoder = headland_decoder::load(&files, &options).unwrap();
+    let options = EngineOptions { end_tokens: tokens.end_tokens().to_vec(), ..EngineOptions::default() };
+    let engine = Engine::start("small-talk", Box::new(decoder), tokens.clone(), options).unwrap();
+    let (name, version) = ("small-talk".parse().unwrap(), "1".parse().unwrap());
+    let info = ModelInfo { name, version, digest: Sha256Digest::of(b"small-talk"), backend: "headland".into() };
+    Arc::new(Model::generating(info, engine, tokens, Device::Cpu, None))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_language_model_elsewhere_answers_in_the_same_words_and_whole() {
+    let fleet = Fleet::new();
+    let here = small_talk();
+    let pop = fleet.pop("fra2", [small_talk()]).await;
+    let origin = fleet.origin();
+    let there = origin.routed(&here, vec![pop.share(1.0)]).await;
+    assert!(there.generates() && there.generator().is_none());
+    let (near, far) = (routed(gateway([here], Limits::default())), routed(origin.gateway.clone()));
+    let body = |more: &str| {
+        format!(
+            r#"{{"model": "small-talk", "messages": [{{"role": "user", "content": "Why is the sky blue?"}}], "temperature": 0{more}}}"#
+        )
+    };
+    let (one, other) =
+        (post(&near, "/v1/chat/completions", body("")).await, post(&far, "/v1/chat/completions", body("")).await);
+    let (one, other) = (one.json(), other.json());
+    assert!(one["choices"][0]["message"]["content"].as_str().unwrap().starts_with("The sky is blue because"), "{one}");
+    assert_eq!((&one["choices"], &one["usage"]), (&other["choices"], &other["usage"]));
+    let streamed = post(&far, "/v1/chat/completions", body(r#", "stream": true"#)).await;
+    assert_eq!(streamed.header("content-type"), Some("text/event-stream"));
+    let text = streamed.text();
+    assert!(text.contains(one["choices"][0]["message"]["content"].as_str().unwrap()), "{text}");
+    assert!(text.ends_with("data: [DONE]\n\n") && text.contains("chat.completion.chunk"), "{text}");
+    let refused = post(&far, "/v1/chat/completions", body(r#", "top_p": 9"#)).await;
+    assert_eq!((refused.status.as_u16(), &refused.json()["error"]["code"]), (400, &"invalid_input".into()));
 }

@@ -76,7 +76,7 @@ impl Generator {
         let Call { inputs, wanted, deadline, caller, .. } = call;
         let Question { completion, bytes, plain, .. } = self.question(inputs)?;
         let (kind, model) = (completion.kind(), completion.options().model.clone());
-        let asked = self.ask(Arc::new(completion), bytes).await.map_err(error_of)?;
+        let asked = self.ask(Arc::new(completion), bytes, &caller, deadline).await.map_err(error_of)?;
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let mut whole = asked.whole(kind, format!("cmpl-{:x}", now.as_nanos()), now.as_secs(), model);
         let generation = self.begin_uncounted(asked.requests, &caller, deadline);
@@ -98,7 +98,7 @@ impl Generator {
         if !stream {
             return Ok(None);
         }
-        let asked = self.ask(Arc::new(completion), bytes).await.map_err(error_of)?;
+        let asked = self.ask(Arc::new(completion), bytes, &call.caller, call.deadline).await.map_err(error_of)?;
         if asked.requests.len() != 1 {
             return Err(NnError::invalid("one answer at a time is told piece by piece; leave out `stream` or `n`"));
         }
@@ -232,6 +232,7 @@ fn select(outputs: Vec<NamedTensor>, wanted: &OutputSelection) -> Vec<NamedTenso
 fn error_of(error: AskError) -> NnError {
     match error {
         AskError::Bad(bad) => NnError::invalid(bad.message),
+        AskError::TooLong { .. } => NnError::invalid(error.to_string()),
         AskError::Failed(error) => error,
     }
 }

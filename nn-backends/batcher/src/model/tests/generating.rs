@@ -120,6 +120,7 @@ async fn what_cannot_be_asked_is_refused_with_the_reason() {
         (vec![text("a"), input("parameters", r#"{"max_tokens": 600}"#)], "takes 512 tokens at most"),
         (vec![plain("text", "a"), plain("parameters", r#"{"n": 2}"#)], "leave out `n`"),
         (vec![NamedTensor::new("text", Tensor::from_vec([1], vec![0xffu8]).unwrap())], "is no UTF-8"),
+        (vec![text(&"ox ".repeat(100_000))], "the prompt has more than"),
         (vec![input("prompt", "a")], "unknown input `prompt`"),
     ] {
         let error = model.infer(of(inputs)).await.unwrap_err();
@@ -166,7 +167,7 @@ async fn a_deadline_ends_an_answer_and_a_full_queue_refuses_it() {
     held.store(true, Relaxed);
     let asked = |generator: &Generator| {
         let body = br#"{"model": "m", "prompt": "a", "max_tokens": 9}"#;
-        Completion::parse(Kind::Text, body).unwrap().ask(generator.tokens()).unwrap().requests
+        Completion::parse(Kind::Text, body).unwrap().ask(generator.tokens(), 512).unwrap().requests
     };
     let soon = Some(Instant::now() + Duration::from_millis(20));
     let mut running = generator.begin(asked(generator), &Caller::native(), soon).unwrap();
