@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use headland_chat::{Form, Tokens};
-use headland_generation::{Grammar, Standing, TokenSet};
+use headland_generation::{Standing, TokenSet};
 use headland_package::folder;
 use serde_json::{Value, json};
 

@@ -80,17 +80,18 @@ fn status_and_code(why: Why) -> (StatusCode, &'static str) {
 pub(super) struct Failure {
     why: Why,
     message: String,
-    detail: Value,
+    /// Rarely there, and large.
+    detail: Option<Box<Value>>,
     headers: Vec<(HeaderName, HeaderValue)>,
 }
 
 impl Failure {
     pub(super) fn new(why: Why, message: impl fmt::Display) -> Self {
-        Failure { why, message: shortened(&message.to_string()), detail: Value::Null, headers: Vec::new() }
+        Failure { why, message: shortened(&message.to_string()), detail: None, headers: Vec::new() }
     }
 
     pub(super) fn with_detail(mut self, detail: Value) -> Self {
-        self.detail = detail;
+        self.detail = Some(Box::new(detail));
         self
     }
 
@@ -168,8 +169,8 @@ impl IntoResponse for Failure {
     fn into_response(self) -> Response {
         let (status, code) = status_and_code(self.why);
         let mut error = json!({ "code": code, "message": self.message });
-        if !self.detail.is_null() {
-            error["detail"] = self.detail;
+        if let Some(detail) = self.detail {
+            error["detail"] = *detail;
         }
         let mut response = (status, Json(json!({ "errors": [error] }))).into_response();
         if self.why == Why::TooMany {
