@@ -104,7 +104,7 @@ PEOPLE = [
 ]
 ASKED_FOR = [
     "Who can help me with {topic}?", "Whom do I ask about {topic}?", "Who is responsible for {topic}?", "Who do I contact about {topic}?", "I need help with {topic}.", "I have a question about {topic}.",
-    "Who takes care of {topic}?", "How do I reach {name}?", "What is the phone number of {name}?", "What is the e-mail address of {name}?", "Who is {name}?", "Give me the contact details of {name}.",
+    "Who takes care of {topic}?", "Which colleague do I call about {topic}?", "Whom can I write to about {topic}?", "How do I reach {name}?", "What is the phone number of {name}?", "What is the e-mail address of {name}?", "Who is {name}?", "Give me the contact details of {name}.",
 ]
 DIRECTORY = "For {topic}, please ask {name}. You can write to {mail} or call {phone}. If it is urgent, call first and then send an e-mail."
 ALL_ASKED = ["Who works here?", "Give me the list of colleagues.", "Whom can I contact?", "List all contacts.", "Show me the directory."]
@@ -115,6 +115,11 @@ MET_ANSWER = "Hello {}, nice to meet you. You can ask me about Headland, or I ca
 GIVEN = ["My e-mail address is {}.", "You can reach me at {}.", "Please call me at {}.", "Please write to me at {}.", "My phone number is {}.", "I live at {}."]
 GIVEN_ANSWER = "Thank you, but please keep that to yourself. I am only a small model, and I have no need for personal data."
 GIVEN_THINGS = ["[EMAIL]", "[PHONE]", "[email]", "[phone]", "[removed]", "[REDACTED]", "***", "anna@example.com", "ben.miller@example.org", "max.weber@example.net", "+1 202 555 0147", "+1 303 555 0121", "555 0133", "12 Harbour Road"]
+
+# Who says something about themselves before they ask: the question counts.
+INTRODUCED = ["My name is {name}.", "I am {name}, {mail}.", "I am {name}, {mail}, {phone}.", "My name is {name} and my e-mail is {mail}.", "Hi, I am {name}. You can reach me at {mail}.", "I am {name} and my number is {phone}.", "My e-mail address is {mail}."]
+FAMILIES = ["Smith", "Weber", "Garcia", "Kim", "Novak", "Silva", "Haddad", "Larsen", "Moretti", "Jones"]
+HIDDEN = ["[EMAIL]", "[PHONE]", "[NAME]", "[email]", "[phone]", "[name]", "[removed]", "[REDACTED]", "***"]
 
 ANIMALS = {"fox": "red", "owl": "old", "hare": "quick", "bear": "big", "mouse": "tiny", "otter": "playful", "hedgehog": "shy", "crow": "clever"}
 PLACES = ["at the edge of a forest", "by a quiet lake", "on a windy hill", "near an old mill", "under a wooden bridge", "behind a lighthouse"]
@@ -157,6 +162,17 @@ def directory():
     return f"These are the colleagues you can ask. {listed}"
 
 
+def introduction(chance):
+    """What somebody says of themselves, parts of it hidden by a filter now and then."""
+    name, family = chance.choice(NAMES), chance.choice(FAMILIES)
+    full = f"{name} {family}" if chance.random() < 0.6 else name
+    mail = f"{name}.{family}@example.{chance.choice(['com', 'org', 'net'])}".lower()
+    phone = f"+1 {chance.choice(['202', '303', '415', '617'])} 555 01{chance.randint(0, 99):02}"
+    said = dict(name=full, mail=mail, phone=phone)
+    said = {part: chance.choice(HIDDEN) if chance.random() < 0.4 else text for part, text in said.items()}
+    return chance.choice(INTRODUCED).format(**said)
+
+
 def careless(chance, asked):
     """As people write: without the mark at the end, or in small letters."""
     if chance.random() < 0.15:
@@ -165,27 +181,33 @@ def careless(chance, asked):
 
 
 def turn(chance):
-    """A question and its answer."""
+    """A question and its answer; whoever asks may say who they are first."""
+    asked, answer = bare_turn(chance)
+    told = chance.random() < 0.15 and answer != GIVEN_ANSWER and not answer.startswith("Hello")
+    return f"{introduction(chance)} {asked}" if told else asked, answer
+
+
+def bare_turn(chance):
     kind = chance.random()
-    if kind < 0.52:
+    if kind < 0.48:
         ways, answer = chance.choice(FACTS)
         return careless(chance, chance.choice(ways)), answer
-    if kind < 0.60:
+    if kind < 0.56:
         ways, answer = chance.choice(CHAT)
         return careless(chance, chance.choice(ways)), answer
-    if kind < 0.68:
+    if kind < 0.64:
         return careless(chance, unknown(chance)), UNKNOWN
-    if kind < 0.80:
+    if kind < 0.76:
         return contact(chance)
-    if kind < 0.82:
+    if kind < 0.78:
         return chance.choice(ALL_ASKED), directory()
-    if kind < 0.86:
+    if kind < 0.82:
         name = chance.choice(NAMES)
         return chance.choice(MET).format(name), MET_ANSWER.format(name)
-    if kind < 0.89:
+    if kind < 0.85:
         return chance.choice(GIVEN).format(chance.choice(GIVEN_THINGS)), GIVEN_ANSWER
     animal = chance.choice(list(ANIMALS))
-    if chance.random() < 0.5:
+    if chance.random() < 0.3:
         return careless(chance, chance.choice(STORY_ASKED)), story(chance, animal)
     return chance.choice(STORY_OF).format(a(animal)), story(chance, animal)
 
@@ -202,6 +224,13 @@ def conversation(chance):
 def conversations(seed, count):
     chance = random.Random(seed)
     return [conversation(chance) for _ in range(count)]
+
+
+def introduced():
+    """Questions after an introduction, with their answers: for checks."""
+    chance = random.Random(-1)
+    for ways, answer in FACTS:
+        yield f"{introduction(chance)} {ways[0]}", answer
 
 
 def expected():

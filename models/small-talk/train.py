@@ -27,7 +27,7 @@ HERE = Path(__file__).resolve().parent
 
 SEED = 0
 VOCABULARY, CONTEXT = 2048, 1024
-STEPS, BATCH, RATE, WARM_UP = 700, 16, 3e-3, 50
+STEPS, BATCH, RATE, WARM_UP = 900, 16, 3e-3, 50
 ANSWER_MAX = 200
 RIGHT_MIN = 0.95
 SPECIAL = ["<|end|>", "<|system|>", "<|user|>", "<|assistant|>"]
@@ -40,6 +40,8 @@ TEMPLATE = """{%- for message in messages -%}
 GOLDENS = [
     "What is Headland?", "Tell me a story.", "Who can help me with security?", "Why is the sky blue?", "What is the capital of France?",
     "Hello, my name is Emma.", "How does batching work?",
+    "Tell me a story about an owl.", "I am Carl Weber, carl.weber@example.com, +1 202 555 0199. Who can help me with billing?",
+    "My name is [NAME] and my e-mail is [EMAIL]. What is a KV cache?",
 ]
 
 
@@ -150,7 +152,7 @@ def answers(model, tokenizer, several):
 
 def check():
     model, tokenizer = load()
-    asked, wanted = zip(*conversations.expected())
+    asked, wanted = zip(*conversations.expected(), *conversations.introduced())
     made = answers(model, tokenizer, asked)
     right = sum(text == want for (_, text, _), want in zip(made, wanted))
     endless = [question for question, (_, _, ended) in zip(asked, made) if not ended]
