@@ -1,5 +1,7 @@
 //! From a model's files to a decoder: its configuration, its weights packed, its cache as large as the memory it may take.
 
+use std::sync::OnceLock;
+
 use headland_generation::ModelShape;
 use headland_gguf::Gguf;
 use headland_kernels::{CacheStorage, KeyValueCache, Level, PAGE_TOKENS, RmsNorm};
@@ -113,20 +115,16 @@ struct Loader {
 impl Loader {
     fn load(self, options: &DecoderOptions) -> Result<Decoder, NnError> {
         let Architecture { family, vocabulary, hidden, key_heads, head_size, context_max, .. } = self.architecture;
-        let layers = self.architecture.layers.len();
         let CacheSize { page_bytes, pages, .. } = CacheSize::of_architecture(&self.architecture, options)?;
-        let cache = KeyValueCache::new(options.cache, pages as usize, layers, key_heads, head_size);
+        let cache =
+            KeyValueCache::new(options.cache, pages as usize, self.architecture.layers.len(), key_heads, head_size);
         let cache = cache.map_err(|error| {
             let bytes = page_bytes.saturating_mul(u64::from(pages));
             NnError::TooLarge(format!("the system gives no {bytes} bytes for keys and values: {error}").into())
         })?;
         let embedding = self.weights.matrix(family, Part::Embedding, 0, [vocabulary, hidden])?;
-        let head = match self.weights.has(family, Part::Head, 0, "weight") {
-            true => self.projection(&[(Part::Head, vocabulary)], 0, hidden)?,
-            // The same table the other way.
-            false => Projection::new(self.level, std::slice::from_ref(&embedding), Vec::new()),
-        };
-        let blocks: Vec<Block> = (0..layers).map(|layer| self.block(layer)).collect::<Result<_, _>>()?;
+        let mut team = Team::new(options.threads.max(1), "generation").map_err(NnError::runtime)?;
+        let (head, blocks) = self.pack(&mut team, &embedding)?;
         let final_norm = self.norm(Part::FinalNorm, 0, hidden)?;
         let row_bytes = embedding.bytes.len() / vocabulary;
         let weights_bytes =
@@ -139,7 +137,6 @@ impl Loader {
             page_bytes,
             weights_bytes: weights_bytes as u64,
         };
-        let team = Team::new(options.threads.max(1), "generation").map_err(NnError::runtime)?;
         Ok(Decoder {
             shape,
             level: self.level,
@@ -151,6 +148,29 @@ impl Loader {
             scratch: Scratch::of_threads(team.threads()),
             team,
             architecture: self.architecture,
+        })
+    }
+
+    /// The head and all layers, packed by the threads that will compute them.
+    fn pack(&self, team: &mut Team, embedding: &Stored) -> Result<(Projection, Vec<Block>), NnError> {
+        let head = OnceLock::new();
+        let blocks: Vec<OnceLock<_>> = self.architecture.layers.iter().map(|_| OnceLock::new()).collect();
+        // The head is as large as several layers, and so the first.
+        team.run(blocks.len() + 1, &|item, _| match item.checked_sub(1) {
+            None => _ = head.set(self.head(embedding)),
+            Some(layer) => _ = blocks[layer].set(self.block(layer)),
+        });
+        let done = "a team does every item";
+        let blocks = blocks.into_iter().map(|block| block.into_inner().expect(done));
+        Ok((head.into_inner().expect(done)?, blocks.collect::<Result<_, _>>()?))
+    }
+
+    fn head(&self, embedding: &Stored) -> Result<Projection, NnError> {
+        let Architecture { family, vocabulary, hidden, .. } = self.architecture;
+        Ok(match self.weights.has(family, Part::Head, 0, "weight") {
+            true => self.projection(&[(Part::Head, vocabulary)], 0, hidden)?,
+            // The same table the other way.
+            false => Projection::new(self.level, std::slice::from_ref(embedding), Vec::new()),
         })
     }
 
