@@ -1,11 +1,12 @@
 //! [`CandleBackend`]: files in, executor out.
 
 use std::num::NonZeroUsize;
-use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, Mutex};
 use std::thread::available_parallelism;
 
 use headland_encoder::{Architecture, Pooling, signature};
-use headland_kernels::Level;
+use headland_kernels::{Level, Team};
 use headland_nn_core::{Backend, Device, Executor, LoadOptions, ModelFiles, NnError, Precision};
 
 use crate::executor::{CandleExecutor, Model};
@@ -44,21 +45,24 @@ impl Backend for CandleBackend {
         let pooling = Pooling::read(model)?;
         let level = Level::best();
         let encoder = load::encoder(&Weights::open(model)?, &architecture, level, options.precision)?;
+        let instances = options.instances.unwrap_or_else(instances).get();
+        let team = Team::new(instances, "candle").map_err(NnError::runtime)?;
         let model = Arc::new(Model {
             signature: signature(architecture.hidden, pooling.width(architecture.hidden)),
             description: describe(level, options.precision),
             architecture,
             encoder,
             pooling,
+            running: AtomicUsize::new(0),
+            team: Mutex::new(team),
         });
-        let instances = options.instances.unwrap_or_else(instances).get();
         Ok((0..instances)
             .map(|index| Box::new(CandleExecutor::new(model.clone(), index)) as Box<dyn Executor>)
             .collect())
     }
 }
 
-/// One executor a core: each runs on one thread, and two of them are faster than one on two threads.
+/// One executor a core: where there is company each runs on one thread, for two of them are faster than one on two threads.
 fn instances() -> NonZeroUsize {
     available_parallelism().unwrap_or(NonZeroUsize::MIN)
 }
@@ -69,5 +73,5 @@ fn describe(level: Level, precision: Precision) -> String {
         Precision::Full => "f32",
         Precision::Int8 => "int8",
     };
-    format!("own kernels, {level}, {numbers}, packed batches, one thread an executor")
+    format!("own kernels, {level}, {numbers}, packed batches, one thread a batch, all of them for a lone one")
 }

@@ -4,7 +4,7 @@
 //! of one product. What a text becomes does not depend on the texts beside it, to the last bit.
 
 use headland_encoder::Slice;
-use headland_kernels::{Activation, Attention, AttentionScratch, LayerNorm, Linear, LinearScratch};
+use headland_kernels::{Activation, Attention, AttentionScratch, LayerNorm, Linear, LinearScratch, Team};
 
 use crate::weights::Floats;
 
@@ -72,13 +72,13 @@ impl Encoder {
         self.embeddings.bytes() + self.blocks.iter().map(Block::bytes).sum::<usize>()
     }
 
-    /// The embeddings of all tokens of `slice`, `[tokens, hidden]`.
-    pub fn forward<'s>(&self, slice: &Slice, scratch: &'s mut Scratch) -> &'s [f32] {
+    /// The embeddings of all tokens of `slice`, `[tokens, hidden]`, by the threads of `team`.
+    pub fn forward<'s>(&self, slice: &Slice, scratch: &'s mut Scratch, team: &mut Team) -> &'s [f32] {
         let Scratch { hidden, between } = scratch;
         let hidden = first(hidden, slice.ids().len() * self.shape.hidden);
         self.embeddings.forward(slice, hidden);
         for block in &self.blocks {
-            self.shape.pass(block, slice, hidden, between, |_, _| {});
+            self.shape.pass(block, slice, hidden, between, team, |_, _| {});
         }
         hidden
     }
@@ -92,25 +92,26 @@ impl Shape {
         slice: &Slice,
         hidden: &mut [f32],
         between: &mut Between,
+        team: &mut Team,
         mut see: impl FnMut(Map, &[f32]),
     ) {
         let [query_key_value, attention_output, feed_forward_in, feed_forward_out] = &block.maps;
         let Between { parts, attended, widened, linear, attention } = between;
         let (parts, attended) = (first(parts, 3 * hidden.len()), first(attended, hidden.len()));
         see(Map::QueryKeyValue, hidden);
-        query_key_value.map(hidden, parts, linear);
+        query_key_value.map(hidden, parts, linear, team);
         for text in slice.texts() {
             let text = text.start * self.hidden..text.end * self.hidden;
             self.attention.attend(&parts[3 * text.start..3 * text.end], &mut attended[text], attention);
         }
         see(Map::AttentionOutput, attended);
-        attention_output.map_onto(attended, hidden, linear);
+        attention_output.map_onto(attended, hidden, linear, team);
         block.attention_norm.apply(hidden);
         let widened = first(widened, slice.ids().len() * feed_forward_in.outputs());
         see(Map::FeedForwardIn, hidden);
-        feed_forward_in.map_activated(hidden, self.activation, widened, linear);
+        feed_forward_in.map_activated(hidden, self.activation, widened, linear, team);
         see(Map::FeedForwardOut, widened);
-        feed_forward_out.map_onto(widened, hidden, linear);
+        feed_forward_out.map_onto(widened, hidden, linear, team);
         block.output_norm.apply(hidden);
     }
 }

@@ -1,7 +1,7 @@
 //! A folder's tensors as an encoder: read, put together, packed, and for 8 bits looked at while they run.
 
 use headland_encoder::{Architecture, Batch};
-use headland_kernels::{self as kernels, Attention, LayerNorm, Level, Linear};
+use headland_kernels::{self as kernels, Attention, LayerNorm, Level, Linear, Team};
 use headland_nn_core::{NamedTensor, NnError, Precision, Tensor};
 
 use crate::encoder::{Between, Block, Embeddings, Encoder, Map, Shape};
@@ -84,12 +84,12 @@ impl Loader<'_> {
         let batch = Batch::pack(&[ids], self.architecture)?;
         let Some(sample) = batch.slices(texts * tokens).next() else { return Ok(Vec::new()) };
         let mut hidden = vec![0.0; sample.ids().len() * self.shape.hidden];
-        let mut between = Between::default();
+        let (mut between, mut team) = (Between::default(), Team::alone());
         embeddings.forward(&sample, &mut hidden);
         let mut block = |index: usize| {
             let stored = self.stored(index)?;
             let mut largest: [Vec<f32>; 4] = stored.maps.each_ref().map(|map| vec![0.0; map.inputs()]);
-            self.shape.pass(&stored.full(), &sample, &mut hidden, &mut between, |map, rows| {
+            self.shape.pass(&stored.full(), &sample, &mut hidden, &mut between, &mut team, |map, rows| {
                 let largest = &mut largest[map as usize];
                 for row in rows.chunks_exact(largest.len()) {
                     largest.iter_mut().zip(row).for_each(|(most, x)| *most = most.max(x.abs()));

@@ -11,12 +11,12 @@ use bytes::Bytes;
 use headland_generation::{LanguageModel, ModelShape, Piece};
 use headland_kernels::{
     Activations, CausalAttention, KeyValueCache, Level, PAGE_TOKENS, PagedScratch, Queries, RmsNorm, Storage, Target,
+    Team,
 };
 use headland_nn_core::NnError;
 
 use crate::architecture::Architecture;
 use crate::projection::Projection;
-use crate::team::Team;
 
 /// A loaded model with its cache and its threads.
 pub struct Decoder {

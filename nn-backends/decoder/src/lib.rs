@@ -3,13 +3,12 @@
 //! Stands at the end of the request path, behind the engine of `headland-generation`, which decides what a step computes.
 //! Here `architecture` reads what a model is, `weights` finds its tensors, `load` packs them, and `decoder` computes: one
 //! decoder for all families, over packed tokens of many sequences, whose keys and values lie in pages. The arithmetic is in
-//! `headland-kernels`; a `team` of threads divides it.
+//! `headland-kernels`, whose `Team` of threads divides it.
 
 mod architecture;
 mod decoder;
 mod load;
 mod projection;
-mod team;
 mod weights;
 
 pub use architecture::{Architecture, Family, Layer};

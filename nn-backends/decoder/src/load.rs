@@ -4,13 +4,12 @@ use std::sync::OnceLock;
 
 use headland_generation::ModelShape;
 use headland_gguf::Gguf;
-use headland_kernels::{CacheStorage, KeyValueCache, Level, PAGE_TOKENS, RmsNorm};
+use headland_kernels::{CacheStorage, KeyValueCache, Level, PAGE_TOKENS, RmsNorm, Team};
 use headland_nn_core::{ModelFiles, NnError};
 
 use crate::architecture::{self, Architecture, Family};
 use crate::decoder::{Block, Decoder, Embedding, Scratch};
 use crate::projection::Projection;
-use crate::team::Team;
 use crate::weights::{Part, Stored, Weights};
 
 /// How a model is to be loaded.

@@ -1,12 +1,8 @@
 //! [`Projection`]: one or several matrices that take the same rows, computed by a team.
 
-use headland_kernels::{Activations, Level, Matrix, Target};
+use headland_kernels::{Activations, Level, Matrix, Target, Team};
 
-use crate::team::Team;
 use crate::weights::Stored;
-
-/// Items for each thread of a team: enough that one which comes late finds some left, few enough that taking them is cheap.
-const ITEMS_PER_THREAD: usize = 8;
 
 /// Matrices side by side: their outputs follow each other in a row.
 pub(crate) struct Projection {
@@ -44,7 +40,7 @@ impl Projection {
         let targets: Vec<Target> = targets.collect();
         // Each item is some panels of one matrix.
         let all: usize = self.matrices.iter().map(Matrix::panels).sum();
-        let each = (all / (team.threads() * ITEMS_PER_THREAD)).max(1);
+        let each = (all / team.items()).max(1);
         let items = self.matrices.iter().enumerate().flat_map(|(matrix, of)| {
             let panels = of.panels();
             (0..panels).step_by(each).map(move |first| (matrix, first..panels.min(first + each)))

@@ -4,7 +4,7 @@
 use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use headland_kernels::{Activation, Attention, AttentionScratch, LayerNorm, Level, Linear, LinearScratch};
+use headland_kernels::{Activation, Attention, AttentionScratch, LayerNorm, Level, Linear, LinearScratch, Team};
 
 const HIDDEN: usize = 384;
 const WIDE: usize = 1536;
@@ -15,6 +15,7 @@ fn numbers(count: usize) -> Vec<f32> {
 }
 
 fn products(criterion: &mut Criterion) {
+    let mut team = Team::alone();
     for (level, int8) in Level::available().flat_map(|level| [false, true].map(|int8| (level, int8))) {
         let mut group = criterion.benchmark_group(format!("product/{level}/{}", if int8 { "int8" } else { "f32" }));
         for [inputs, outputs] in [[HIDDEN, 3 * HIDDEN], [HIDDEN, HIDDEN], [HIDDEN, WIDE], [WIDE, HIDDEN]] {
@@ -28,7 +29,7 @@ fn products(criterion: &mut Criterion) {
                     (numbers(rows * inputs), vec![0.0; rows * outputs], LinearScratch::default());
                 group.throughput(Throughput::Elements((2 * rows * inputs * outputs) as u64));
                 group.bench_function(BenchmarkId::new(format!("{inputs}x{outputs}"), rows), |bencher| {
-                    bencher.iter(|| linear.map(black_box(&x), &mut out, &mut scratch));
+                    bencher.iter(|| linear.map(black_box(&x), &mut out, &mut scratch, &mut team));
                 });
             }
         }
@@ -38,10 +39,11 @@ fn products(criterion: &mut Criterion) {
 fn gelu(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("gelu");
     let linear = Linear::full(Level::best(), &numbers(HIDDEN * WIDE), HIDDEN, &numbers(WIDE));
+    let mut team = Team::alone();
     let (x, mut out, mut scratch) = (numbers(128 * HIDDEN), vec![0.0; 128 * WIDE], LinearScratch::default());
     group.throughput(Throughput::Elements((2 * 128 * HIDDEN * WIDE) as u64));
     group.bench_function("after a product", |bencher| {
-        bencher.iter(|| linear.map_activated(black_box(&x), Activation::Gelu, &mut out, &mut scratch));
+        bencher.iter(|| linear.map_activated(black_box(&x), Activation::Gelu, &mut out, &mut scratch, &mut team));
     });
 }
 

@@ -3,6 +3,7 @@
 use crate::functions::exp;
 use crate::gemm::{FinishFloats, Panels, Rows, multiply, pack_columns, pack_rows};
 use crate::level::Level;
+use crate::matrix::Target;
 use crate::simd::{Simd, Work};
 
 /// Tokens whose scores are computed before they are used: enough to keep the products busy, few enough that the scores
@@ -77,10 +78,12 @@ impl Work for Attend<'_> {
                 let rows = BLOCK_TOKENS.min(tokens - block);
                 let scores = &mut scores[..rows * stride];
                 let queries = Rows { data: &of_part(0)[block * 3 * hidden..], rows, stride: 3 * hidden };
-                multiply(simd, queries, Panels { columns: stride, ..keys }, &mut FinishFloats::storing(scores, stride));
+                let all = Target::new(scores, stride, 0, stride);
+                multiply(simd, queries, Panels { columns: stride, ..keys }, &mut FinishFloats::storing(all));
                 scores.chunks_exact_mut(stride).for_each(|row| softmax(simd, row, tokens));
                 let scores = Rows { data: scores, rows, stride };
-                multiply(simd, scores, values, &mut FinishFloats::storing(&mut out[block * hidden + begin..], hidden));
+                let gathered = Target::new(&mut out[block * hidden..][..rows * hidden], hidden, begin, head_size);
+                multiply(simd, scores, values, &mut FinishFloats::storing(gathered));
             }
         }
     }

@@ -12,6 +12,8 @@ pub(crate) use float::{FinishFloats, Then};
 pub(crate) use pack::{Packed, pack_columns, pack_rows};
 pub(crate) use tile::Number;
 
+use std::ops::Range;
+
 use crate::simd::{PANEL_MAX, Simd, TILE_ROWS_MAX, TILE_VECTORS};
 use tile::Tile;
 
@@ -49,20 +51,32 @@ pub(crate) const fn panel_width<S: Simd>() -> usize {
 /// Multiplies, and hands every sum to `finish` once.
 #[inline(always)]
 pub(crate) fn multiply<S: Simd, N: Number, F: Finish<N>>(simd: S, left: Rows<N>, right: Panels<N>, finish: &mut F) {
+    multiply_panels(simd, left, right, 0..right.columns.div_ceil(panel_width::<S>()), finish);
+}
+
+/// The same with these panels alone.
+#[inline(always)]
+pub(crate) fn multiply_panels<S: Simd, N: Number, F: Finish<N>>(
+    simd: S,
+    left: Rows<N>,
+    right: Panels<N>,
+    panels: Range<usize>,
+    finish: &mut F,
+) {
     let (width, depth) = (panel_width::<S>(), right.depth);
-    if left.rows == 0 || right.columns == 0 {
+    if left.rows == 0 || panels.is_empty() {
         return;
     }
-    let panels = right.columns.div_ceil(width);
+    assert!(panels.end <= right.columns.div_ceil(width), "no such panels");
     assert!(left.stride >= depth && left.data.len() >= (left.rows - 1) * left.stride + depth, "rows are missing");
-    assert!(right.data.len() >= panels * width * depth, "weights are missing");
+    assert!(right.data.len() >= panels.end * width * depth, "weights are missing");
     let block_rows = (BLOCK_BYTES / (size_of::<N>() * depth.max(1))).next_multiple_of(S::TILE_ROWS);
     let mut sums = [N::default(); TILE_ROWS_MAX * PANEL_MAX];
     for block in (0..left.rows).step_by(block_rows) {
         let rows = block_rows.min(left.rows - block);
         // Tiles of equal height, or nearly: a full one and one of a single row would wait for their own sums.
         let tiles = rows.div_ceil(S::TILE_ROWS);
-        for panel in 0..panels {
+        for panel in panels.clone() {
             let column = panel * width;
             let panel_data = &right.data[column * depth..][..width * depth];
             for tile in 0..tiles {

@@ -1,16 +1,22 @@
 //! [`Linear`]: rows times weights plus bias, and what follows.
 
+use std::ops::Range;
+
 use crate::functions::Activation;
-use crate::gemm::{FinishFloats, Packed, Rows, Then, multiply, panel_width};
+use crate::gemm::{FinishFloats, Packed, Rows, Then, multiply_panels, panel_width};
 use crate::level::Level;
+use crate::matrix::Target;
 use crate::quantize::{FinishUnits, QuantizedRows, QuantizedWeights};
 use crate::simd::{Simd, Work};
+use crate::team::Team;
 
 /// `x W^T + b` over rows.
 pub struct Linear {
     level: Level,
     inputs: usize,
     outputs: usize,
+    /// Columns that lie together.
+    panel_width: usize,
     /// Filled up to whole panels.
     bias: Vec<f32>,
     weights: Weights,
@@ -67,25 +73,45 @@ impl Linear {
     ///
     /// # Panics
     /// When the lengths do not fit, as do the others.
-    pub fn map(&self, x: &[f32], out: &mut [f32], scratch: &mut LinearScratch) {
-        self.compute(x, Then::Store, out, scratch);
+    pub fn map(&self, x: &[f32], out: &mut [f32], scratch: &mut LinearScratch, team: &mut Team) {
+        self.compute(x, Then::Store, out, scratch, team);
     }
 
     /// Maps the rows of `x`, and puts the activation of that into those of `out`.
-    pub fn map_activated(&self, x: &[f32], activation: Activation, out: &mut [f32], scratch: &mut LinearScratch) {
-        self.compute(x, Then::Activate(activation), out, scratch);
+    pub fn map_activated(
+        &self,
+        x: &[f32],
+        activation: Activation,
+        out: &mut [f32],
+        scratch: &mut LinearScratch,
+        team: &mut Team,
+    ) {
+        self.compute(x, Then::Activate(activation), out, scratch, team);
     }
 
     /// Maps the rows of `x`, and adds that to those of `out`.
-    pub fn map_onto(&self, x: &[f32], out: &mut [f32], scratch: &mut LinearScratch) {
-        self.compute(x, Then::Add, out, scratch);
+    pub fn map_onto(&self, x: &[f32], out: &mut [f32], scratch: &mut LinearScratch, team: &mut Team) {
+        self.compute(x, Then::Add, out, scratch, team);
     }
 
-    fn compute(&self, x: &[f32], then: Then, out: &mut [f32], scratch: &mut LinearScratch) {
+    fn compute(&self, x: &[f32], then: Then, out: &mut [f32], scratch: &mut LinearScratch, team: &mut Team) {
         let rows = x.len() / self.inputs;
         assert_eq!(x.len(), rows * self.inputs, "rows of {} inputs", self.inputs);
         assert_eq!(out.len(), rows * self.outputs, "{rows} rows of {} outputs", self.outputs);
-        self.level.run(Map { linear: self, x, then, out, scratch });
+        let LinearScratch(quantized) = scratch;
+        if let Weights::Int8(weights) = &self.weights {
+            self.level.run(Quantize { x, weights, into: quantized });
+        }
+        let (quantized, out) = (&*quantized, Target::new(out, self.outputs, 0, self.outputs));
+        // The bias fills whole panels up.
+        let panels = self.bias.len() / self.panel_width;
+        let items = team.items().min(panels);
+        team.run(items, &|item, _| {
+            let panels = panels * item / items..panels * (item + 1) / items;
+            // SAFETY: each panel, and with it each column, is in one item, and each item in one thread.
+            let out = unsafe { out.again() };
+            self.level.run(Multiply { linear: self, x, quantized, panels, then, out });
+        });
     }
 }
 
@@ -113,34 +139,52 @@ impl Work for Pack<'_> {
             None => Weights::Full(Packed::new::<S>(inputs, outputs, |input, output| weights[output * inputs + input])),
             Some(largest) => Weights::Int8(QuantizedWeights::new::<S>(weights, inputs, outputs, largest)),
         };
-        Linear { level, inputs, outputs, bias, weights }
+        Linear { level, inputs, outputs, panel_width: panel_width::<S>(), bias, weights }
     }
 }
 
-struct Map<'a> {
-    linear: &'a Linear,
+/// Makes 8 bits of rows, once for all that multiply them.
+struct Quantize<'a> {
     x: &'a [f32],
-    then: Then,
-    out: &'a mut [f32],
-    scratch: &'a mut LinearScratch,
+    weights: &'a QuantizedWeights,
+    into: &'a mut QuantizedRows,
 }
 
-impl Work for Map<'_> {
+impl Work for Quantize<'_> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let Map { linear, x, then, out, scratch } = self;
-        let mut floats = FinishFloats { bias: &linear.bias, then, out, stride: linear.outputs };
+        let Quantize { x, weights, into } = self;
+        into.fill(simd, x, &weights.factors);
+    }
+}
+
+struct Multiply<'a> {
+    linear: &'a Linear,
+    x: &'a [f32],
+    /// The rows in 8 bits, for weights that are.
+    quantized: &'a QuantizedRows,
+    panels: Range<usize>,
+    then: Then,
+    out: Target<'a>,
+}
+
+impl Work for Multiply<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let Multiply { linear, x, quantized: rows, panels, then, out } = self;
+        let mut floats = FinishFloats::new(&linear.bias, then, out);
         match &linear.weights {
             Weights::Full(packed) => {
                 let rows = Rows { data: x, rows: x.len() / linear.inputs, stride: linear.inputs };
-                multiply(simd, rows, packed.panels(), &mut floats);
+                multiply_panels(simd, rows, packed.panels(), panels, &mut floats);
             }
             Weights::Int8(weights) => {
-                let LinearScratch(rows) = scratch;
-                rows.fill(simd, x, &weights.factors);
-                multiply(simd, rows.rows(), weights.packed.panels(), &mut FinishUnits { weights, rows, floats });
+                let mut finish = FinishUnits { weights, rows, floats };
+                multiply_panels(simd, rows.rows(), weights.packed.panels(), panels, &mut finish);
             }
         }
     }

@@ -21,6 +21,7 @@ use blocks::Blocks;
 use floats::Floats;
 
 use crate::level::Level;
+use crate::simd::Simd;
 
 /// How the elements of a matrix are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -157,6 +158,21 @@ impl Matrix {
             Packed::Floats(floats) => floats.multiply(self.level, x, panels, target),
             Packed::Blocks(blocks) => blocks.multiply(self.level, x, panels, target),
         }
+    }
+}
+
+/// How far ahead of their use weights are asked for: many times what passes while memory answers, since a thread that asks
+/// for more at once is given more, and little beside a second cache. Panels follow each other in memory, so that what lies
+/// ahead of the last weights of one are the next one's.
+const AHEAD_BYTES: usize = 32 << 10;
+/// What memory brings at once.
+const LINE_BYTES: usize = 64;
+
+/// Asks for the weights that lie ahead of the `bytes` from `here` on.
+#[inline(always)]
+fn ask_for<S: Simd, N>(simd: S, here: *const N, bytes: usize) {
+    for line in (0..bytes).step_by(LINE_BYTES) {
+        simd.prefetch_early(here.wrapping_byte_add(AHEAD_BYTES + line));
     }
 }
 

@@ -123,8 +123,10 @@ pub(crate) trait Simd: Copy {
     /// `LANES` elements can be read from `from`.
     unsafe fn load_upper_at(self, from: *const u16) -> Self::F;
 
-    /// Has the cache line at `from`, wherever that is, on its way.
+    /// Has the cache line at `from`, wherever that is, on its way to the first cache.
     fn prefetch<N>(self, from: *const N);
+    /// The same, to the second cache alone, which has room for what is used much later.
+    fn prefetch_early<N>(self, from: *const N);
 
     /// Transposes `rows` rows of `LANES` elements, `from_stride` apart and `LANES` of them at most, into `LANES` rows of
     /// `LANES` elements, `to_stride` apart, filled up with zeros to the right.

@@ -2,6 +2,7 @@
 
 use super::Finish;
 use crate::functions::Activation;
+use crate::matrix::Target;
 use crate::simd::Simd;
 
 /// What follows a product.
@@ -18,16 +19,21 @@ pub(crate) enum Then {
 /// Adds the bias, does what follows, and stores.
 pub(crate) struct FinishFloats<'a> {
     /// A panel's multiple of elements, or none.
-    pub bias: &'a [f32],
-    pub then: Then,
-    pub out: &'a mut [f32],
-    pub stride: usize,
+    bias: &'a [f32],
+    then: Then,
+    /// The columns that are finished are this one's alone, as whoever made it promised.
+    out: Target<'a>,
 }
 
 impl<'a> FinishFloats<'a> {
     /// Stores what the product is.
-    pub fn storing(out: &'a mut [f32], stride: usize) -> Self {
-        FinishFloats { bias: &[], then: Then::Store, out, stride }
+    pub fn storing(out: Target<'a>) -> Self {
+        FinishFloats { bias: &[], then: Then::Store, out }
+    }
+
+    /// Adds `bias`, does what follows, and stores in `out`.
+    pub fn new(bias: &'a [f32], then: Then, out: Target<'a>) -> Self {
+        FinishFloats { bias, then, out }
     }
 
     /// Finishes one vector of products, `column` of `row`, of which `width` count.
@@ -36,7 +42,9 @@ impl<'a> FinishFloats<'a> {
         if !self.bias.is_empty() {
             x = simd.add(x, simd.load(&self.bias[column..]));
         }
-        let out = &mut self.out[row * self.stride + column..][..width.min(S::LANES)];
+        // SAFETY: a `Target` is a borrow of these elements; of its copies, others write other columns, which is the promise
+        // of whoever copied it.
+        let out = unsafe { self.out.elements(row, column, width.min(S::LANES)) };
         match self.then {
             Then::Store => {}
             Then::Activate(activation) => x = activation.apply(simd, x),

@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use super::{Linear, LinearScratch};
 use crate::functions::Activation;
 use crate::level::Level;
+use crate::team::Team;
 use crate::test_support::{levels, numbers, product};
 
 #[derive(Clone, Copy, Debug)]
@@ -64,7 +65,7 @@ impl Case {
 
 fn map(linear: &Linear, x: &[f32]) -> Vec<f32> {
     let mut out = vec![f32::NAN; x.len() / linear.inputs() * linear.outputs()];
-    linear.map(x, &mut out, &mut LinearScratch::default());
+    linear.map(x, &mut out, &mut LinearScratch::default(), &mut Team::alone());
     out
 }
 
@@ -165,11 +166,11 @@ fn what_follows_a_product_is_done_to_it() {
         let (linear, mut scratch) = (case.linear(level, precision), LinearScratch::default());
         let plain = case.map(level, precision);
         let mut out = vec![f32::NAN; plain.len()];
-        linear.map_activated(&case.x, Activation::Relu, &mut out, &mut scratch);
+        linear.map_activated(&case.x, Activation::Relu, &mut out, &mut scratch, &mut Team::alone());
         assert_eq!(out, plain.iter().map(|x| x.max(0.0)).collect::<Vec<_>>(), "{level}");
         let mut onto = numbers(8, plain.len());
         let expected: Vec<f32> = onto.iter().zip(&plain).map(|(residual, x)| x + residual).collect();
-        linear.map_onto(&case.x, &mut onto, &mut scratch);
+        linear.map_onto(&case.x, &mut onto, &mut scratch, &mut Team::alone());
         assert_eq!(onto, expected, "{level}");
     }
 }
@@ -197,8 +198,21 @@ fn numbers_that_are_none_stay_in_their_row() {
 }
 
 #[test]
+fn a_team_computes_what_one_thread_does() {
+    for (level, precision) in levels().into_iter().flat_map(|level| PRECISIONS.map(|precision| (level, precision))) {
+        for (rows, inputs, outputs) in [(1, 24, 7), (5, 32, 100), (13, 48, 1_000)] {
+            let case = Case::new(11, rows, inputs, outputs);
+            let (linear, mut team) = (case.linear(level, precision), Team::new(3, "test").unwrap());
+            let mut out = vec![f32::NAN; rows * outputs];
+            linear.map(&case.x, &mut out, &mut LinearScratch::default(), &mut team);
+            assert_eq!(out, case.map(level, precision), "{level}, {rows} rows");
+        }
+    }
+}
+
+#[test]
 #[should_panic = "rows of 7 outputs"]
 fn an_output_that_is_too_short_is_refused() {
     let linear = Linear::full(Level::best(), &[0.0; 35], 5, &[0.0; 7]);
-    linear.map(&[0.0; 10], &mut [0.0; 13], &mut LinearScratch::default());
+    linear.map(&[0.0; 10], &mut [0.0; 13], &mut LinearScratch::default(), &mut Team::alone());
 }

@@ -10,7 +10,7 @@ use std::ops::Range;
 
 use super::activations::{LONG, Quantized, SHORT, SUM_DEPTH};
 use super::format::BlockFormat;
-use super::{Activations, Target};
+use super::{Activations, Target, ask_for};
 use crate::level::Level;
 use crate::memory::Buffer;
 use crate::simd::{Simd, Work};
@@ -258,9 +258,6 @@ struct Tile<'a, K> {
 /// A tile of `R` rows.
 struct Of<'a, K, const R: usize>(Tile<'a, K>);
 
-/// How far ahead of their use weights are asked for, in bytes.
-const AHEAD_BYTES: usize = 4096;
-
 impl<K: Kind, const R: usize> Work for Of<'_, K, R> {
     type Output = usize;
 
@@ -280,11 +277,12 @@ impl<K: Kind, const R: usize> Work for Of<'_, K, R> {
             let from = weights[block * integers..].as_ptr();
             let header = weights[blocks * integers + block * headers..].as_ptr();
             let small = header.wrapping_add(K::HALVES * size_of::<u16>() * S::LANES);
+            ask_for(simd, header, headers);
             let (mut products, mut minima) = ([simd.splat(0.0); R], [simd.splat(0.0); R]);
             for unit in 0..K::DEPTH / UNIT {
                 let vectors = from.wrapping_add(unit * K::VECTORS * S::LANES * GROUP);
                 let at = block * K::DEPTH + unit * UNIT;
-                simd.prefetch(vectors.wrapping_add(AHEAD_BYTES));
+                ask_for(simd, vectors, K::VECTORS * S::LANES * GROUP);
                 for part in 0..UNIT / K::PART {
                     // SAFETY: each row has all values and sums, as asserted.
                     let own = unsafe { sums_of::<K, R>(sums, depth, at + part * K::PART) };

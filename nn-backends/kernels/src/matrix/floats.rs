@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::{Activations, Storage, Target};
+use super::{Activations, Storage, Target, ask_for};
 use crate::level::Level;
 use crate::memory::Buffer;
 use crate::simd::{Simd, TILE_VECTORS, Work};
@@ -197,9 +197,6 @@ struct Tile<'a, E> {
 /// A tile of `R` rows.
 struct Of<'a, E, const R: usize>(Tile<'a, E>);
 
-/// How far ahead of their use weights are asked for, in bytes: a memory page, at whose end the machine's own foresight ends.
-const AHEAD_BYTES: usize = 4096;
-
 impl<E: Element, const R: usize> Work for Of<'_, E, R> {
     type Output = usize;
 
@@ -211,7 +208,7 @@ impl<E: Element, const R: usize> Work for Of<'_, E, R> {
         let mut totals = [[simd.splat(0.0); TILE_VECTORS]; R];
         let mut from = weights.as_ptr();
         for step in 0..depth {
-            simd.prefetch(from.wrapping_byte_add(AHEAD_BYTES));
+            ask_for(simd, from, width * size_of::<E>());
             // SAFETY: `step` is less than `depth`: there are so many rows of weights, and so many elements in each row.
             unsafe {
                 let mut right = [simd.splat(0.0); TILE_VECTORS];

@@ -62,6 +62,14 @@ impl<'a> Target<'a> {
         Target { bias, ..self }
     }
 
+    /// The same elements once more, without a bias.
+    ///
+    /// # Safety
+    /// No two threads write the same columns through one or the other at a time.
+    pub(crate) unsafe fn again(&self) -> Target<'_> {
+        Target { bias: None, ..*self }
+    }
+
     pub(crate) fn fits(&self, rows: usize, columns: usize) -> bool {
         self.rows == rows && self.columns == columns
     }
@@ -82,17 +90,32 @@ impl<'a> Target<'a> {
     /// As above.
     #[inline(always)]
     pub(crate) unsafe fn write_some<S: Simd>(&self, simd: S, row: usize, column: usize, count: usize, mut x: S::F) {
-        assert!(row < self.rows && column < self.columns);
+        assert!(column < self.columns);
         let count = count.min(S::LANES).min(self.columns - column);
         if let Some(bias) = self.bias {
             x = simd.add(x, simd.load_some(&bias[column..], 0.0));
         }
-        // SAFETY: the row and these columns of it lie in the floats this was made of, and are the caller's alone.
-        let out = unsafe { std::slice::from_raw_parts_mut(self.start.add(row * self.stride + column), count) };
+        // SAFETY: the caller's promise.
+        let out = unsafe { self.elements(row, column, count) };
         if self.adds {
             x = simd.add(x, simd.load_some(out, 0.0));
         }
         simd.store_some(x, out);
         const { assert!(S::LANES <= LANES_MAX) };
+    }
+
+    /// The `count` elements of `row` from `column` on.
+    ///
+    /// # Panics
+    /// When there are not so many.
+    ///
+    /// # Safety
+    /// Nobody else reads or writes them meanwhile.
+    #[inline(always)]
+    #[allow(clippy::mut_from_ref, reason = "that they are the caller's alone is what it promises")]
+    pub(crate) unsafe fn elements(&self, row: usize, column: usize, count: usize) -> &mut [f32] {
+        assert!(row < self.rows && column <= self.columns && count <= self.columns - column);
+        // SAFETY: the row and these columns of it lie in the floats this was made of, and are the caller's alone.
+        unsafe { std::slice::from_raw_parts_mut(self.start.add(row * self.stride + column), count) }
     }
 }

@@ -236,4 +236,9 @@ impl Simd for Avx2 {
     fn prefetch<N>(self, from: *const N) {
         call!(_mm_prefetch::<_MM_HINT_T0>(from.cast()))
     }
+
+    #[inline(always)]
+    fn prefetch_early<N>(self, from: *const N) {
+        call!(_mm_prefetch::<_MM_HINT_T1>(from.cast()))
+    }
 }

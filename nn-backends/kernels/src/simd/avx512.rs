@@ -245,6 +245,11 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
+    fn prefetch_early<N>(self, from: *const N) {
+        call!(_mm_prefetch::<_MM_HINT_T1>(from.cast()))
+    }
+
+    #[inline(always)]
     unsafe fn transpose_at(self, from: *const f32, from_stride: usize, rows: usize, to: *mut f32, to_stride: usize) {
         let mut x = [self.splat(0.0); 16];
         for (row, x) in x.iter_mut().enumerate().take(rows) {

@@ -225,4 +225,7 @@ impl Simd for Portable {
 
     #[inline(always)]
     fn prefetch<N>(self, _: *const N) {}
+
+    #[inline(always)]
+    fn prefetch_early<N>(self, _: *const N) {}
 }

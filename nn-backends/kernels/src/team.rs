@@ -1,8 +1,9 @@
-//! [`Team`]: the threads that compute a step together.
+//! [`Team`]: the threads that compute a product, or a decoder's step, together.
 //!
-//! A step has hundreds of products, each of some hundred microseconds, so that waking a sleeping thread for each would cost
-//! more than it brings: helpers look for work for a moment before they sleep. Nobody waits for a helper that has not begun:
-//! whoever is there takes the next item, and on a busy machine the caller may do all of them.
+//! A model has dozens to hundreds of products, each of some hundred microseconds, so that waking a sleeping thread for each
+//! would cost more than it brings: helpers look for work for a moment before they sleep. Each thread begins with a share of
+//! its own, item after item, for neighbouring items are neighbours in memory, which is asked for well ahead. Nobody waits for
+//! a helper that has not begun: who is done with a share goes on with another's, and on a busy machine the caller may do all.
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -15,11 +16,22 @@ const LOOKS: u32 = 2_000;
 /// How often the caller looks whether helpers are done before it lets others run.
 const LOOKS_AT_END: u32 = 2_000;
 
+/// Items for each thread: enough that one which comes late finds some left, few enough that taking them is cheap.
+const ITEMS_PER_THREAD: usize = 8;
+
 /// What a helper does with an item; the second argument is the thread's number.
 type Work<'a> = dyn Fn(usize, usize) + Sync + 'a;
 
+/// A thread's items: from `next` on, up to `end`. Each in a cache line of its own, as two threads rarely take of one.
+#[derive(Default)]
+#[repr(align(64))]
+struct Share {
+    next: AtomicUsize,
+    end: AtomicUsize,
+}
+
 /// Threads that take items of the same work.
-pub(crate) struct Team {
+pub struct Team {
     shared: Arc<Shared>,
     helpers: Vec<JoinHandle<()>>,
 }
@@ -31,8 +43,8 @@ struct Shared {
     open: AtomicBool,
     /// A `&Work` of the caller's, valid while `open` or while somebody is `inside`.
     work: AtomicPtr<&'static Work<'static>>,
-    items: AtomicUsize,
-    next: AtomicUsize,
+    /// Of the current work, one for each thread.
+    shares: Vec<Share>,
     /// Helpers that may be at the current work.
     inside: AtomicUsize,
     asleep: AtomicUsize,
@@ -41,20 +53,17 @@ struct Shared {
 }
 
 impl Team {
+    /// The caller's own thread and no other.
+    pub fn alone() -> Self {
+        Team { shared: Arc::new(Shared::of_threads(1)), helpers: Vec::new() }
+    }
+
     /// A team of so many threads, the caller's own included. They are called `name`.
+    ///
+    /// # Errors
+    /// When the system starts no more threads.
     pub fn new(threads: usize, name: &str) -> io::Result<Self> {
-        let shared = Arc::new(Shared {
-            epoch: AtomicU64::new(0),
-            open: AtomicBool::new(false),
-            work: AtomicPtr::new(std::ptr::null_mut()),
-            items: AtomicUsize::new(0),
-            next: AtomicUsize::new(0),
-            inside: AtomicUsize::new(0),
-            asleep: AtomicUsize::new(0),
-            panicked: AtomicBool::new(false),
-            ends: AtomicBool::new(false),
-        });
-        let mut team = Team { shared, helpers: Vec::new() };
+        let mut team = Team { shared: Arc::new(Shared::of_threads(threads.max(1))), helpers: Vec::new() };
         for index in 1..threads {
             let shared = team.shared.clone();
             team.helpers.push(thread::Builder::new().name(name.to_owned()).spawn(move || shared.help(index))?);
@@ -65,6 +74,11 @@ impl Team {
     /// Threads there are, the caller's included.
     pub fn threads(&self) -> usize {
         self.helpers.len() + 1
+    }
+
+    /// Into how many items work is best divided.
+    pub fn items(&self) -> usize {
+        if self.helpers.is_empty() { 1 } else { self.threads() * ITEMS_PER_THREAD }
     }
 
     /// Calls `work` once for each of `items`, each in one of the threads, and returns when all are done.
@@ -79,8 +93,11 @@ impl Team {
         // SAFETY: only its lifetime changes. It is used by helpers that are inside an open work, and this function closes the
         // work and waits until nobody is inside, panic or not, before it returns.
         let work: &'static Work<'static> = unsafe { std::mem::transmute::<&Work, &'static Work<'static>>(work) };
-        shared.items.store(items, SeqCst);
-        shared.next.store(0, SeqCst);
+        let threads = shared.shares.len();
+        for (thread, share) in shared.shares.iter().enumerate() {
+            share.next.store(items * thread / threads, SeqCst);
+            share.end.store(items * (thread + 1) / threads, SeqCst);
+        }
         shared.work.store((&raw const work).cast_mut(), SeqCst);
         shared.open.store(true, SeqCst);
         shared.epoch.fetch_add(1, SeqCst);
@@ -118,14 +135,31 @@ impl Drop for Team {
 }
 
 impl Shared {
+    fn of_threads(threads: usize) -> Self {
+        Shared {
+            epoch: AtomicU64::new(0),
+            open: AtomicBool::new(false),
+            work: AtomicPtr::new(std::ptr::null_mut()),
+            shares: (0..threads).map(|_| Share::default()).collect(),
+            inside: AtomicUsize::new(0),
+            asleep: AtomicUsize::new(0),
+            panicked: AtomicBool::new(false),
+            ends: AtomicBool::new(false),
+        }
+    }
+
     fn take_items(&self, work: &Work, thread: usize) {
-        let items = self.items.load(SeqCst);
-        loop {
-            let item = self.next.fetch_add(1, SeqCst);
-            if item >= items {
-                return;
+        // Its own share first.
+        let (before, from_own) = self.shares.split_at(thread);
+        for share in from_own.iter().chain(before) {
+            let end = share.end.load(SeqCst);
+            loop {
+                let item = share.next.fetch_add(1, SeqCst);
+                if item >= end {
+                    break;
+                }
+                work(item, thread);
             }
-            work(item, thread);
         }
     }
 
