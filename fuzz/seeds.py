@@ -217,6 +217,13 @@ def peers() -> None:
     seed("peer_wire", "answer", body(1, {"outputs": [floats], "timing": timing, "text": text}, bytes(8)))
     error = {"kind": "queue_full", "model": "m", "queue_max": 1, "retry_after_us": 1}
     seed("peer_wire", "error", body(1, {"error": error}))
+
+    def frames(*bodies: bytes) -> bytes:
+        return b"".join((len(each) - 1).to_bytes(4, "little") + each[1:] for each in bodies)
+
+    piece = body(0, {"outputs": [words]}, b"\x02\0\0\0hi")
+    seed("peer_wire", "pieces", b"\x03" + frames(piece, piece, body(0, {"ended": True})))
+    seed("peer_wire", "broken", b"\x03" + frames(piece, body(0, {"error": error})))
     spec = {"name": "x", "dtype": "FP32", "dims": [1, "batch", None]}
     described = {"name": "m", "version": "1", "digest": digest, "backend": "onnx", "device": "cuda:1"}
     seed("peer_wire", "description", b"\x02" + json.dumps(described | {"inputs": [spec], "outputs": [spec]}).encode())

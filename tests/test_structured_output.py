@@ -17,7 +17,9 @@ TURNS = "{% for m in messages %}<|{{ m.role }}|>{{ m.content or m.tool_calls | t
 # How models are told of tools tells how they write their calls.
 TEMPLATES = {
     "tagged": '{% for tool in tools or [] %}{{ tool | tojson }}{% endfor %}Call with <tool_call>{"name": ...}</tool_call>.' + TURNS,
+    "functions": "Call with <tool_call><function=name><parameter=argument>.{% for tool in tools or [] %}{{ tool | tojson }}{% endfor %}" + TURNS,
     "listed": "{% if tools %}[AVAILABLE_TOOLS]{{ tools | tojson }}{% endif %}Call with [TOOL_CALLS]." + TURNS,
+    "named": "{% if tools %}[AVAILABLE_TOOLS]{{ tools | tojson }}{% endif %}Call with [TOOL_CALLS]name[ARGS]." + TURNS,
     "parameters": '{{ tools | tojson }}Call with {"name": ..., "parameters": ...}.' + TURNS,
     "plain": TURNS,
 }
@@ -45,6 +47,8 @@ WEATHER = {
         },
     },
 }
+# An object with more properties, each of which may be there or not, than anybody needs.
+WIDE = {"type": "object", "properties": {f"key{number}": {"type": "integer"} for number in range(3000)}, "additionalProperties": False}
 NOW = {"type": "function", "function": {"name": "now", "parameters": {"type": "object", "properties": {}, "additionalProperties": False}}}
 
 
@@ -70,6 +74,20 @@ def schema(schema, **more):
 
 def calls(message):
     return [(call.function.name, json.loads(call.function.arguments)) for call in message.tool_calls or []]
+
+
+def streamed(chunks):
+    """Calls as they were put together from a stream: each begins with its name and no arguments, which come after."""
+    told = []
+    for chunk in chunks:
+        for call in chunk.choices[0].delta.tool_calls or []:
+            if call.index == len(told):
+                assert call.id and call.type == "function" and call.function.arguments == "", call
+                told.append([call.id, call.function.name, []])
+            else:
+                assert call.index == len(told) - 1 and call.id is None and call.function.name is None, call
+                told[-1][2].append(call.function.arguments)
+    return told
 
 
 def is_sensible(name, arguments):
@@ -140,9 +158,8 @@ def test_a_call_that_is_required_comes_as_a_call(client, model):
     assert len({call.id for call in choice.message.tool_calls}) == len(choice.message.tool_calls)
     # The stream brings the same.
     chunks = list(chat(client, model=model, stream=True, **options))
-    told = [call for chunk in chunks for call in chunk.choices[0].delta.tool_calls or []]
-    assert [call.index for call in told] == list(range(len(told)))
-    assert [(call.function.name, json.loads(call.function.arguments)) for call in told] == calls(choice.message)
+    told = streamed(chunks)
+    assert [(name, json.loads("".join(pieces))) for _, name, pieces in told] == calls(choice.message)
     assert chunks[-1].choices[0].finish_reason == "tool_calls"
     assert not any(chunk.choices[0].delta.content for chunk in chunks)
 
@@ -156,6 +173,75 @@ def test_a_tool_that_is_named_is_called_once(client, model):
         ).choices[0].message
         (call,) = calls(message)
         assert call[0] == "weather" and is_sensible(*call)
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
+@pytest.mark.parametrize(("model", "begin"), [("tagged", "<tool_call>"), ("functions", "<tool_call>"), ("listed", "[TOOL_CALLS]"), ("named", "[TOOL_CALLS]")])
+def test_a_call_that_a_model_begins_of_its_own_will_is_held_to_its_schema(client, model, begin, stream):
+    options = {"tools": [WEATHER, NOW], "parallel_tool_calls": False, "max_tokens": 900, "logit_bias": bias(begin)}
+    for seed in range(4):
+        if stream:
+            chunks = list(chat(client, model=model, temperature=1, seed=seed, stream=True, **options))
+            made = [(name, json.loads("".join(pieces))) for _, name, pieces in streamed(chunks)]
+            reason = chunks[-1].choices[0].finish_reason
+        else:
+            choice = chat(client, model=model, temperature=1, seed=seed, **options).choices[0]
+            made, reason = calls(choice.message), choice.finish_reason
+        assert reason == "tool_calls" and len(made) == 1 and is_sensible(*made[0]), made
+
+
+@pytest.mark.parametrize("model", TEMPLATES)
+def test_the_sdk_puts_a_call_together_whose_arguments_are_streamed(client, model):
+    text = {"type": "object", "properties": {"text": {"type": "string", "minLength": 400, "maxLength": 500}}, "required": ["text"]}
+    note = {"type": "function", "function": {"name": "note", "parameters": text | {"additionalProperties": False}}}
+    options = {"tools": [note], "tool_choice": "required", "parallel_tool_calls": False, "max_tokens": 2500, "logit_bias": bias(*"abcd", by=8)}
+    whole = calls(chat(client, model=model, **options).choices[0].message)
+    pieces = []
+    with client.chat.completions.stream(model=model, messages=HELLO, temperature=0, **options) as stream:
+        for event in stream:
+            if event.type == "tool_calls.function.arguments.delta":
+                pieces.append(event.arguments_delta)
+        final = stream.get_final_completion().choices[0].message
+    assert calls(final) == whole and json.loads("".join(pieces)) == whole[0][1]
+    assert 400 <= len(whole[0][1]["text"]) <= 500
+    # What is written faster than it is read comes together; not all of it does.
+    assert len(pieces) > 3, pieces
+
+
+def test_a_call_that_is_cut_off_is_told_as_far_as_it_came(client):
+    options = {"tools": [WEATHER], "tool_choice": "required", "parallel_tool_calls": False}
+    choice = chat(client, model="named", max_tokens=900, **options).choices[0]
+    whole = choice.message.tool_calls[0].function.arguments
+    tokens = chat(client, model="named", max_tokens=900, **options).usage.completion_tokens
+    cut = chat(client, model="named", max_tokens=tokens - 4, **options).choices[0]
+    arguments = cut.message.tool_calls[0].function.arguments
+    assert cut.finish_reason == "length" and len(arguments) < len(whole) and whole.startswith(arguments)
+
+
+@pytest.mark.parametrize("model", TEMPLATES)
+@pytest.mark.parametrize("form", ["schema", "object"])
+def test_an_answer_of_a_form_has_it_or_is_a_call(client, model, form):
+    """Both are allowed, and nothing else is: what the model says first decides."""
+    shape = {"type": "object", "properties": {"name": {"enum": ["Ada", "Alan"]}}, "required": ["name"], "additionalProperties": False}
+    format = schema(shape) if form == "schema" else {"type": "json_object"}
+    options = {"tools": [WEATHER, NOW], "response_format": format, "max_tokens": 900}
+    marker = {"tagged": "<tool_call>", "functions": "<tool_call>", "listed": "[TOOL_CALLS]", "named": "[TOOL_CALLS]"}.get(model)
+    answered = called = 0
+    for seed in range(6):
+        # Nobody is likely to end of its own will: what closes an object is liked.
+        liked = bias(marker, by=100 if seed % 2 else -100) if marker else {}
+        choice = chat(client, model=model, temperature=1, seed=seed, logit_bias=bias("}") | liked, **options).choices[0]
+        if choice.finish_reason == "length":
+            continue
+        if choice.finish_reason == "tool_calls":
+            assert choice.message.content is None and all(is_sensible(*call) for call in calls(choice.message))
+            called += 1
+        else:
+            answer = json.loads(choice.message.content)
+            assert choice.message.tool_calls is None and isinstance(answer, dict)
+            assert form == "object" or answer in ({"name": "Ada"}, {"name": "Alan"}), answer
+            answered += 1
+    assert (answered > 0 and called > 0) if marker else answered + called > 0, (answered, called)
 
 
 def test_a_model_that_need_not_call_answers(client):
@@ -209,7 +295,10 @@ def test_a_model_is_told_of_its_tools(client):
         ({"tools": [WEATHER], "tool_choice": "always"}, "tool_choice", "`required`"),
         ({"tools": [NOW], "tool_choice": {"type": "function", "function": {"name": "weather"}}}, "tool_choice", "`weather`"),
         ({"tool_choice": "required"}, "tool_choice", "there are no `tools`"),
-        ({"tools": [WEATHER], "response_format": {"type": "json_object"}}, "response_format", "`tool_choice`"),
+        ({"tools": [WEATHER], "response_format": schema({"enum": []})}, "response_format", "cannot be held to the schema"),
+        ({"response_format": schema(WIDE)}, "response_format", "3000 ways at one place; 200 at most"),
+        ({"response_format": schema({"type": "array", "items": WIDE})}, "response_format", "3000 ways at one place; 200 at most"),
+        ({"tools": [{"type": "function", "function": {"name": "wide", "parameters": WIDE}}]}, "tools", "the parameters of `wide`"),
         ({"messages": [*HELLO, {"role": "user", "content": "x", "tool_calls": []}]}, "messages", "tool_calls"),
         ({"functions": [WEATHER["function"]]}, "functions", "not supported"),
     ],
@@ -242,4 +331,19 @@ def test_a_schema_that_is_dear_is_refused_or_answered_and_holds_up_nobody(client
 
     answers = at_once(ask, dear, len(dear))
     assert all(answer.status in (200, 400) for answer in answers), [answer.text[:200] for answer in answers]
+    assert said(chat(client, user("What is Headland?"), "small-talk")).startswith("Headland is")
+
+
+def test_a_stream_whose_form_becomes_too_dear_ends_with_the_error_of_a_whole_answer(client, words):
+    form = schema({"type": "string", "pattern": "^((a{1,99}){1,99}){1,99}$"})
+    body = {"model": "plain", "messages": HELLO, "max_tokens": 200, "response_format": form, "logit_bias": bias("a")}
+    whole = words.post(CHAT, json_body=body)
+    error = whole.json()["error"]
+    assert (whole.status, error["code"], error["type"]) == (400, "too_much", "invalid_request_error"), whole.text
+    assert "cannot be held to the form" in error["message"]
+    *begun, last, end = words.post(CHAT, json_body=body | {"stream": True}).text.split("\n\n")
+    assert begun and end == "" and json.loads(last.removeprefix("data: "))["error"] == error
+    with pytest.raises(openai.APIError) as caught:
+        list(chat(client, model="plain", max_tokens=200, response_format=form, logit_bias=bias("a"), stream=True))
+    assert (caught.value.code, caught.value.message) == ("too_much", error["message"])
     assert said(chat(client, user("What is Headland?"), "small-talk")).startswith("Headland is")

@@ -214,6 +214,55 @@ TEMPLATES = {
     {{- '<|start_header_id|>assistant<|end_header_id|>\\n\\n' }}
 {%- endif %}
 """,
+    "qwen3_coder_tools": """{%- if tools %}
+    {{- '<|im_start|>system\\nYou are a helpful assistant.\\n\\n# Tools\\n\\n<tools>' }}
+    {%- for tool in tools %}
+        {%- set tool = tool.function %}
+        {{- '\\n<function>\\n<name>' ~ tool.name ~ '</name>\\n<parameters>' ~ (tool.parameters | tojson) ~ '</parameters>\\n</function>' }}
+    {%- endfor %}
+    {{- '\\n</tools>\\n\\nA call is written as:\\n<tool_call>\\n<function=name>\\n<parameter=argument>\\nvalue\\n</parameter>\\n</function>\\n</tool_call><|im_end|>\\n' }}
+{%- endif %}
+{%- for message in messages %}
+    {%- if message.role == "assistant" and message.tool_calls %}
+        {{- '<|im_start|>assistant' ~ ('\\n' ~ message.content if message.content else '') }}
+        {%- for call in message.tool_calls %}
+            {{- '\\n<tool_call>\\n<function=' ~ call.function.name ~ '>\\n' }}
+            {%- for name, value in call.function.arguments | items %}
+                {{- '<parameter=' ~ name ~ '>\\n' ~ (value if value is string else value | tojson) ~ '\\n</parameter>\\n' }}
+            {%- endfor %}
+            {{- '</function>\\n</tool_call>' }}
+        {%- endfor %}
+        {{- '<|im_end|>\\n' }}
+    {%- elif message.role == "tool" %}
+        {{- '<|im_start|>user\\n<tool_response>\\n' ~ message.content ~ '\\n</tool_response><|im_end|>\\n' }}
+    {%- else %}
+        {{- '<|im_start|>' ~ message.role ~ '\\n' ~ message.content ~ '<|im_end|>\\n' }}
+    {%- endif %}
+{%- endfor %}
+{%- if add_generation_prompt %}
+    {{- '<|im_start|>assistant\\n' }}
+{%- endif %}
+""",
+    "mistral_named_tools": """{{- bos_token }}
+{%- if tools %}
+    {{- '[AVAILABLE_TOOLS]' ~ (tools | tojson) ~ '[/AVAILABLE_TOOLS]' }}
+{%- endif %}
+{%- for message in messages %}
+    {%- if message.role == "user" %}
+        {{- '[INST]' ~ message.content ~ '[/INST]' }}
+    {%- elif message.role == "system" %}
+        {{- '[SYSTEM_PROMPT]' ~ message.content ~ '[/SYSTEM_PROMPT]' }}
+    {%- elif message.role == "tool" %}
+        {{- '[TOOL_RESULTS]' ~ message.content ~ '[/TOOL_RESULTS]' }}
+    {%- else %}
+        {{- message.content or '' }}
+        {%- for call in message.tool_calls or [] %}
+            {{- '[TOOL_CALLS]' ~ call.function.name ~ '[ARGS]' ~ (call.function.arguments | tojson) }}
+        {%- endfor %}
+        {{- eos_token }}
+    {%- endif %}
+{%- endfor %}
+""",
     "mistral_tools": """{%- set user_messages = messages | selectattr("role", "equalto", "user") | list %}
 {{- bos_token }}
 {%- for message in messages %}

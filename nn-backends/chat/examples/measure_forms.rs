@@ -6,7 +6,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use headland_chat::{Form, Tokens};
+use headland_chat::{Form, Tokens, WAYS_MAX};
 use headland_generation::{Standing, TokenSet};
 use headland_package::folder;
 use serde_json::{Value, json};
@@ -118,12 +118,20 @@ fn cases() -> Vec<(&'static str, Form, String)> {
         .enumerate()
         .map(|(index, name)| (name.clone(), if index % 3 == 0 { Value::Null } else { json!(prose[..index].trim()) }))
         .collect();
+    let optional = |count: usize| {
+        let properties: serde_json::Map<String, Value> =
+            (0..count).map(|index| (format!("key{index}"), json!({"type": "integer"}))).collect();
+        Form::Schema(json!({"type": "object", "properties": properties, "additionalProperties": false}))
+    };
+    let few = json!({"key3": 1, "key50": 2, "key99": 3}).to_string();
     vec![
         ("any object", Form::Object, free.to_string()),
         ("indented", Form::Object, serde_json::to_string_pretty(&free).unwrap_or_default()),
         ("person", Form::Schema(person), one.to_string()),
         ("tree", Form::Schema(tree), node.to_string()),
         ("60 fields", Form::Schema(wide), Value::Object(filled).to_string()),
+        ("100 optional", optional(100), few.clone()),
+        ("200 optional", optional(WAYS_MAX), few),
     ]
 }
 

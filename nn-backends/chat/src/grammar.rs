@@ -4,8 +4,11 @@
 //! anybody: their size, what compiling them and what a token may cost is bounded, and what the library does not understand is
 //! refused rather than left out.
 
+mod awaited;
 mod calls;
+mod functions;
 mod token_bytes;
+mod width;
 
 use std::fmt;
 use std::sync::Arc;
@@ -21,7 +24,9 @@ use tokenizers::Tokenizer;
 pub(crate) use token_bytes::Spelling;
 use token_bytes::token_bytes;
 
-pub use calls::{CALLS_MAX, Calls, Tool};
+pub use calls::{CALLS_MAX, Calls, Instead, Tool};
+pub use functions::Parameter;
+pub use width::WAYS_MAX;
 
 /// Bytes of a schema, written without spaces; of those of all tools together.
 pub const SCHEMA_BYTES_MAX: usize = 256 << 10;
@@ -31,11 +36,16 @@ const COMPILE_FUEL_MAX: u64 = 1_000_000;
 /// Symbols of a compiled grammar.
 const GRAMMAR_SYMBOLS_MAX: usize = 200_000;
 /// Work for the expressions of one token, in the library's units: 14,000 are about a millisecond.
-const TOKEN_FUEL_MAX: u64 = 200_000;
-/// Parser items of one token: 20,000 are about a millisecond.
-const TOKEN_ITEMS_MAX: usize = 50_000;
+const TOKEN_FUEL_MAX: u64 = 50_000;
+/// Parser items of one token. What one takes grows with how many there are at one place.
+const TOKEN_ITEMS_MAX: usize = 8_000;
+/// Parser items of one place that an answer has come to: an optional property takes four.
+const PLACE_ITEMS_MAX: usize = 1_000;
 /// States of an answer's lexer, of one or two kilobytes each.
 const LEXER_STATES_MAX: usize = 20_000;
+
+/// How the library begins what it says of these limits.
+const LIMITS: [&str; 2] = ["parser error", "lexer error"];
 
 /// Space between the parts of JSON, bounded: a model that is held to a form it does not know may go on with nothing else.
 const SPACE: &str = r"[\x20\x0A\x0D\x09]{1,40}";
@@ -55,8 +65,6 @@ pub enum Form {
     Object,
     /// JSON of this schema.
     Schema(Value),
-    /// Calls of tools.
-    Calls(Calls),
 }
 
 /// A form that answers cannot be held to.
@@ -65,12 +73,35 @@ pub enum BadForm {
     /// A schema that is too large.
     #[error("the schema has {0} bytes; {SCHEMA_BYTES_MAX} at most")]
     TooLarge(usize),
+    /// A schema with too many ways to go on at one place.
+    #[error("{} may go on in {ways} ways at one place; {WAYS_MAX} at most", subject(.of))]
+    TooWide {
+        /// What it is the schema of, where that is not the answer.
+        of: Option<String>,
+        /// How many.
+        ways: usize,
+    },
     /// A schema that is none, that nothing satisfies, or that says what cannot be followed.
     #[error("answers cannot be held to the schema: {0}")]
     Schema(String),
     /// A vocabulary that nothing is known of.
     #[error("this model's answers cannot be held to a form: {0}")]
     Vocabulary(String),
+}
+
+impl BadForm {
+    /// The same, of the schema of `what`.
+    fn of(self, what: &str) -> Self {
+        match self {
+            BadForm::Schema(problem) => BadForm::Schema(format!("{what}: {problem}")),
+            BadForm::TooWide { ways, .. } => BadForm::TooWide { of: Some(what.to_owned()), ways },
+            other => other,
+        }
+    }
+}
+
+fn subject(of: &Option<String>) -> &str {
+    of.as_deref().unwrap_or("what the schema allows")
 }
 
 impl Grammars {
@@ -93,6 +124,7 @@ impl Grammars {
             max_grammar_size: GRAMMAR_SYMBOLS_MAX,
             step_lexer_fuel: TOKEN_FUEL_MAX,
             step_max_items: TOKEN_ITEMS_MAX,
+            max_items_in_row: PLACE_ITEMS_MAX,
             max_lexer_states: LEXER_STATES_MAX,
             verbose_errors: false,
             ..ParserLimits::default()
@@ -108,12 +140,20 @@ impl Grammars {
         match form {
             Form::Object => self.compile_schema(&json!({"type": "object"})),
             Form::Schema(schema) => self.compile_schema(schema),
-            Form::Calls(calls) => calls.compile(self),
         }
+    }
+
+    /// What holds answers to `calls`, or to what they may be instead.
+    ///
+    /// # Errors
+    /// Every [`BadForm`].
+    pub fn compile_calls(&self, calls: &Calls, instead: Instead) -> Result<Arc<dyn Grammar>, BadForm> {
+        calls.compile(self, instead)
     }
 
     fn compile_schema(&self, schema: &Value) -> Result<Arc<dyn Grammar>, BadForm> {
         check_size([schema])?;
+        width::check(schema)?;
         let matcher = self.matcher(TopLevelGrammar::from_json_schema(with_options(schema)?))?;
         Ok(Arc::new(Compiled(matcher)))
     }
@@ -123,7 +163,10 @@ impl Grammars {
         // Some of what nothing satisfies shows only where an answer would begin.
         let begins = match matcher.get_error() {
             Some(error) => Err(error),
-            None => matcher.compute_mask().map_err(|_| "nothing satisfies it, in this model's tokens".to_owned()),
+            None => matcher.compute_mask().map_err(|error| match error.to_string() {
+                limit if LIMITS.iter().any(|what| limit.starts_with(what)) => limit,
+                _ => "nothing satisfies it, in this model's tokens".to_owned(),
+            }),
         };
         begins.map(|_| matcher).map_err(|error| BadForm::Schema(problem(&error)))
     }
@@ -186,17 +229,20 @@ impl Constraint for Matching {
     }
 
     fn allow(&mut self, allowed: &mut TokenSet) -> Result<(), BrokenConstraint> {
-        allowed.insert_mask(self.0.compute_mask().map_err(broken)?.as_slice());
+        // Whatever it is that may follow: that it is not told is a matter of limits.
+        let told = self.0.compute_mask().map_err(|error| BrokenConstraint::TooDear(problem(&error.to_string())));
+        allowed.insert_mask(told?.as_slice());
         Ok(())
     }
 
     fn take(&mut self, token: u32) -> Result<(), BrokenConstraint> {
-        self.0.consume_token(token).map_err(broken)
+        // What was allowed and is not taken is too much as well.
+        self.0.consume_token(token).map_err(|error| BrokenConstraint::TooDear(problem(&error.to_string())))
     }
 }
 
 fn broken(error: impl fmt::Display) -> BrokenConstraint {
-    BrokenConstraint(problem(&error.to_string()))
+    BrokenConstraint::Failed(problem(&error.to_string()))
 }
 
 #[cfg(test)]

@@ -6,13 +6,18 @@
 
 mod convention;
 mod grammar;
+mod head;
 mod json;
 mod settings;
 mod template;
 mod tokens;
 mod vocabulary;
 
-pub use convention::{CallConvention, LIST_BEGIN, TAG_BEGIN, TAG_END};
-pub use grammar::{BadForm, CALLS_MAX, Calls, Form, Grammars, SCHEMA_BYTES_MAX, Tool};
+pub use convention::{
+    ARGUMENTS_KEYS, CallConvention, FUNCTION_BEGIN, FUNCTION_END, LIST_BEGIN, NAMED_ARGUMENTS, NAMED_ID,
+    PARAMETER_BEGIN, PARAMETER_END, TAG_BEGIN, TAG_END,
+};
+pub use grammar::{BadForm, CALLS_MAX, Calls, Form, Grammars, Instead, Parameter, SCHEMA_BYTES_MAX, Tool, WAYS_MAX};
+pub use head::Head;
 pub use template::{ChatTemplate, Conversation, TemplateError};
 pub use tokens::Tokens;

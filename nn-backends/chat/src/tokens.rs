@@ -9,7 +9,7 @@ use headland_nn_core::{ModelFiles, NnError};
 use headland_text::library::{check, guarded};
 use tokenizers::Tokenizer;
 
-use crate::convention::{CallConvention, SHOWN};
+use crate::convention::SHOWN;
 use crate::grammar::{BadForm, Grammars, Spelling};
 use crate::settings::Settings;
 use crate::template::ChatTemplate;
@@ -109,11 +109,6 @@ impl Tokens {
     pub fn grammars(&self) -> Result<&Grammars, BadForm> {
         let make = || guarded(|| Ok(Grammars::of(&self.tokenizer, &self.shown)?));
         self.grammars.get_or_init(make).as_ref().map_err(|problem| BadForm::Vocabulary(problem.clone()))
-    }
-
-    /// The token that begins calls of tools as the model writes them, if one does.
-    pub fn call_token(&self, convention: CallConvention) -> Option<u32> {
-        self.tokenizer.token_to_id(convention.begin()?)
     }
 
     /// The bytes of one token: those of all tokens of a text, one after the other, are the text's. None for what is no token.

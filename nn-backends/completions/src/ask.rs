@@ -4,7 +4,7 @@ use headland_chat::Tokens;
 use headland_generation::{Decode, Request};
 use headland_nn_core::NnError;
 
-use crate::answer::{Kind, Whole};
+use crate::answer::{Chunks, Kind, Whole};
 use crate::calls::CallReading;
 use crate::options::{BadRequest, Options};
 use crate::{Chat, Prompt, TextCompletion, parse_chat, parse_text};
@@ -160,5 +160,11 @@ impl Asked {
             }
         }
         whole
+    }
+
+    /// What makes the chunks that the answers will come in.
+    pub fn chunks(&self, kind: Kind, id: String, created_unix_s: u64, model: String, include_usage: bool) -> Chunks {
+        let chunks = Chunks::new(kind, id, created_unix_s, model, self.each, include_usage);
+        chunks.with_calls(self.calls.clone())
     }
 }

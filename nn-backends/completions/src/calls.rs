@@ -1,12 +1,21 @@
 //! [`CallReader`]: the calls in what a model writes, told from the rest while it comes.
 //!
-//! Each call is told when it is whole. What begins like a call and is none stays text, as the model wrote it.
+//! A call is one from the name of the tool on, where it is followed by arguments; these are told as they come. Up to there what
+//! begins like a call may still be text, and stays as the model wrote it. Who holds the answer to its form agrees on where that
+//! is ([`headland_chat::Head`]), so that arguments have the form of the tool's wherever there is a grammar for them.
+
+mod beginning;
+mod function;
+mod scan;
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
-use headland_chat::{CALLS_MAX, CallConvention, TAG_END};
-use serde_json::Value;
+use headland_chat::{CALLS_MAX, CallConvention, TAG_END, Tool};
+
+use beginning::Beginning;
+use function::{Arguments, Step};
+use scan::Scan;
 
 /// How calls are read.
 #[derive(Clone, Debug)]
@@ -14,39 +23,81 @@ pub struct CallReading {
     /// How the model writes them.
     pub(crate) convention: CallConvention,
     /// What may be called.
-    pub(crate) names: Arc<[String]>,
+    pub(crate) tools: Arc<[Tool]>,
+    /// Whether an answer that begins with something else has no calls.
+    pub(crate) from_the_beginning: bool,
 }
 
-/// A call of a tool.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Call {
-    pub name: String,
-    /// JSON.
-    pub arguments: String,
-}
-
-/// What a piece of an answer says.
+/// What a piece of an answer says, in its order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Read {
-    pub text: String,
-    pub calls: Vec<Call>,
+pub(crate) struct Read(pub Vec<Part>);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    /// What is no call.
+    Text(String),
+    /// A call of this tool begins.
+    Call(String),
+    /// Of its arguments, in JSON.
+    Arguments(String),
+}
+
+impl Read {
+    pub fn of_text(text: &str) -> Self {
+        let mut read = Read::default();
+        read.text(text);
+        read
+    }
+
+    fn text(&mut self, more: &str) {
+        match self.0.last_mut() {
+            Some(Part::Text(text)) => text.push_str(more),
+            _ if more.is_empty() => {}
+            _ => self.0.push(Part::Text(more.to_owned())),
+        }
+    }
+
+    fn arguments(&mut self, more: &str) {
+        match self.0.last_mut() {
+            Some(Part::Arguments(arguments)) => arguments.push_str(more),
+            _ if more.is_empty() => {}
+            _ => self.0.push(Part::Arguments(more.to_owned())),
+        }
+    }
 }
 
 /// Reads one answer.
 #[derive(Clone, Debug)]
 pub(crate) struct CallReader {
     reading: CallReading,
-    /// What may be the beginning of a call, or part of one; space before it too.
+    /// What was not told yet: what may be the beginning of a call, and space before it.
     held: String,
-    inside: bool,
-    /// Whether something was told: an answer that is a call as a whole has nothing before it.
+    at: At,
+    /// Whether text was told.
     began: bool,
     calls: usize,
 }
 
+/// Where the beginning of what is held stands.
+#[derive(Clone, Debug)]
+enum At {
+    /// Outside of calls.
+    Text,
+    /// Where a call may begin, with so many bytes of what announces it.
+    Head { announced: usize },
+    /// In an object of arguments.
+    Object(Scan),
+    /// After it, in the object that is the call.
+    Rest(Scan),
+    /// In arguments that come one by one.
+    Function(Arguments),
+    /// After a call, before what ends it.
+    Closing,
+}
+
 impl CallReader {
     pub fn new(reading: CallReading) -> Self {
-        CallReader { reading, held: String::new(), inside: false, began: false, calls: 0 }
+        CallReader { reading, held: String::new(), at: At::Text, began: false, calls: 0 }
     }
 
     /// How many calls it has read.
@@ -56,111 +107,179 @@ impl CallReader {
 
     /// Takes the next piece, which may be the last.
     pub fn take(&mut self, piece: &str, last: bool) -> Read {
-        let mut read = self.push(piece);
-        if last {
-            let Read { text, calls } = self.finish();
-            read.text.push_str(&text);
-            read.calls.extend(calls);
-        }
-        read
-    }
-
-    /// Takes the next piece.
-    fn push(&mut self, piece: &str) -> Read {
         let mut read = Read::default();
         self.held.push_str(piece);
         while self.advance(&mut read) {}
-        self.began |= !read.text.is_empty();
+        if last {
+            self.finish(&mut read);
+        }
         read
     }
 
     /// What is left at the end.
-    fn finish(&mut self) -> Read {
+    fn finish(&mut self, read: &mut Read) {
         let held = std::mem::take(&mut self.held);
-        if self.inside {
-            // A model that ends its answer need not end its call.
-            return self.read(&held).unwrap_or(Read { text: held, ..Read::default() });
+        match std::mem::replace(&mut self.at, At::Text) {
+            // Space after the last call is none of the answer.
+            At::Text if self.calls > 0 && held.trim().is_empty() => {}
+            At::Text | At::Head { .. } => read.text(&held),
+            At::Function(arguments) => arguments.finish(read),
+            At::Object(_) | At::Rest(_) | At::Closing => {}
         }
-        let space = self.calls > 0 && held.trim().is_empty();
-        Read { text: if space { String::new() } else { held }, ..Read::default() }
     }
 
     /// Goes on as far as one thing goes: whether there may be another.
     fn advance(&mut self, read: &mut Read) -> bool {
-        if self.inside {
-            return self.end_call(read);
-        }
-        let convention = self.reading.convention;
-        let Some(begin) = convention.begin() else {
-            // The whole answer, or nothing of it.
-            let first = self.held.trim_start().chars().next();
-            self.inside = !self.began && first == Some('{');
-            if !self.inside && first.is_some() {
-                read.text.push_str(&std::mem::take(&mut self.held));
+        match &mut self.at {
+            At::Text => self.text(read),
+            At::Head { announced } => {
+                let announced = *announced;
+                self.head(announced, read)
             }
-            return false;
-        };
-        if let Some(at) = self.held.find(begin) {
-            self.tell(self.held[..at].trim_end().len(), read);
-            self.inside = true;
+            At::Object(scan) => {
+                let end = scan.take(&self.held);
+                let told: String = self.held.drain(..end.unwrap_or(self.held.len())).collect();
+                read.arguments(&told);
+                if end.is_some() {
+                    let is_object = self.reading.convention != CallConvention::Named;
+                    self.at = if is_object { At::Rest(Scan::inside()) } else { At::Text };
+                }
+                end.is_some()
+            }
+            At::Rest(scan) => {
+                let end = scan.take(&self.held);
+                self.held.drain(..end.unwrap_or(self.held.len()));
+                if end.is_some() {
+                    self.end_object();
+                }
+                end.is_some()
+            }
+            At::Function(arguments) => match arguments.advance(&mut self.held, read) {
+                Step::Again => true,
+                Step::Wait => false,
+                Step::End => {
+                    self.at = At::Closing;
+                    true
+                }
+            },
+            At::Closing => self.close(),
+        }
+    }
+
+    /// Tells what no call can begin with.
+    fn text(&mut self, read: &mut Read) -> bool {
+        let begin = self.reading.convention.begin();
+        if begin.is_some() && !self.reading.from_the_beginning {
+            let begin = begin.unwrap_or_default();
+            let (announced, told) = match self.held.find(begin) {
+                Some(at) => (Some(begin.len()), at),
+                // The end of it may be the beginning of a call.
+                None => (None, self.held.len() - unfinished(&self.held, begin)),
+            };
+            // So may the space before it.
+            let told = self.held[..told].trim_end().len();
+            self.tell(told, read);
+            let space = self.held.len() - self.held.trim_start().len();
+            self.at = announced.map_or(At::Text, |bytes| At::Head { announced: space + bytes });
+            return announced.is_some();
+        }
+        let rest = self.held.trim_start();
+        let begin = begin.unwrap_or("{");
+        if !self.began && rest.starts_with(begin) {
+            // An object is its own announcement.
+            let announced =
+                self.reading.convention.begin().map_or(0, |begin| self.held.len() - rest.len() + begin.len());
+            self.at = At::Head { announced };
             return true;
         }
-        // The end of it may be the beginning of a call, with the space before it.
-        let unfinished =
-            (1..begin.len().min(self.held.len() + 1)).rev().find(|len| self.held.ends_with(&begin[..*len]));
-        self.tell(self.held[..self.held.len() - unfinished.unwrap_or(0)].trim_end().len(), read);
+        let may_begin = !self.began && begin.starts_with(rest);
+        if !(may_begin || self.calls > 0 && rest.is_empty()) {
+            self.tell(self.held.len(), read);
+        }
         false
     }
 
     fn tell(&mut self, bytes: usize, read: &mut Read) {
-        read.text.extend(self.held.drain(..bytes));
+        let told: String = self.held.drain(..bytes).collect();
+        self.began |= !told.trim().is_empty();
+        read.text(&told);
     }
 
-    /// Reads a call whose end has come.
-    fn end_call(&mut self, read: &mut Read) -> bool {
-        if self.reading.convention != CallConvention::Tagged {
-            return false;
-        }
-        let Some(at) = self.held.find(TAG_END) else { return false };
-        let rest = self.held.split_off(at + TAG_END.len());
-        let whole = std::mem::replace(&mut self.held, rest);
-        self.inside = false;
-        match self.read(&whole[..at]) {
-            Some(call) => read.calls.extend(call.calls),
-            None => read.text.push_str(&whole),
+    /// Begins a call, or goes on with text.
+    fn head(&mut self, announced: usize, read: &mut Read) -> bool {
+        let beginning = match self.calls < CALLS_MAX {
+            true => Beginning::of(&self.held[announced..], &self.reading),
+            false => Beginning::None,
+        };
+        let (tool, bytes, bare) = match beginning {
+            Beginning::Unfinished => return false,
+            Beginning::None => {
+                // What was announced is not looked at again.
+                let told = announced.max(self.held.len().min(1));
+                self.began = true;
+                self.at = At::Text;
+                self.tell(self.held.ceil_char_boundary(told), read);
+                return true;
+            }
+            Beginning::Call { tool, bytes } => (tool, bytes, false),
+            Beginning::Bare { tool, bytes } => (tool, bytes, true),
+        };
+        let Tool { name, parameters } = &self.reading.tools[tool];
+        self.calls += 1;
+        read.0.push(Part::Call(name.clone()));
+        self.at = match self.reading.convention {
+            CallConvention::Functions => {
+                read.arguments("{");
+                At::Function(Arguments::new(parameters.clone()))
+            }
+            _ => At::Object(Scan::default()),
+        };
+        self.held.drain(..announced + bytes);
+        if bare {
+            read.arguments("{}");
+            self.end_object();
         }
         true
     }
 
-    /// The calls that a text is, if it is nothing else.
-    fn read(&mut self, text: &str) -> Option<Read> {
-        let json = text.trim_start().strip_prefix(self.reading.convention.begin().unwrap_or_default())?;
-        let value: Value = serde_json::from_str(json).ok()?;
-        let all = match value {
-            Value::Array(all) => all,
-            one => vec![one],
+    /// The object ends that is a call.
+    fn end_object(&mut self) {
+        self.at = match self.reading.convention {
+            CallConvention::Plain => {
+                // It was the whole answer.
+                self.began = true;
+                At::Text
+            }
+            _ => At::Closing,
         };
-        let calls = all.into_iter().map(|call| self.call(call)).collect::<Option<Vec<Call>>>()?;
-        if calls.is_empty() || self.calls + calls.len() > CALLS_MAX {
-            return None;
-        }
-        self.calls += calls.len();
-        Some(Read { text: String::new(), calls })
     }
 
-    fn call(&self, mut call: Value) -> Option<Call> {
-        let name =
-            call["name"].as_str().filter(|name| self.reading.names.iter().any(|known| known == name))?.to_owned();
-        // Models that write one of them are often taken for the other kind.
-        let arguments = ["arguments", "parameters"].into_iter().find_map(|key| call.get_mut(key).map(Value::take));
-        let arguments = match arguments {
-            None => "{}".to_owned(),
-            // Some write JSON in JSON.
-            Some(Value::String(arguments)) => arguments,
-            Some(arguments) => arguments.to_string(),
-        };
-        Some(Call { name, arguments })
+    /// Takes what ends calls.
+    fn close(&mut self) -> bool {
+        let rest = self.held.trim_start();
+        let end = if self.reading.convention == CallConvention::Listed { "]" } else { TAG_END };
+        if self.reading.convention == CallConvention::Listed && rest.starts_with(',') {
+            self.at = At::Head { announced: 0 };
+            return true;
+        }
+        if end.starts_with(rest) && rest != end {
+            return false;
+        }
+        if let Some(after) = rest.strip_prefix(end) {
+            self.held = after.to_owned();
+        }
+        self.at = At::Text;
+        true
     }
+}
+
+/// Bytes at the end of `text` that `whole` begins with, not all of it.
+fn unfinished(text: &str, whole: &str) -> usize {
+    let lengths = (1..whole.len().min(text.len() + 1)).rev();
+    lengths
+        .filter(|length| whole.is_char_boundary(*length))
+        .find(|length| text.ends_with(&whole[..*length]))
+        .unwrap_or(0)
 }
 
 /// The call's name of its own: nine letters and digits, which is what Mistral's template takes back.
@@ -177,96 +296,4 @@ pub(crate) fn call_id(answer: &str, choice: usize, call: usize) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    const ONE: &str = r#"{"name": "weather", "arguments": {"city": "Oslo </b>"}}"#;
-
-    fn read(convention: CallConvention, pieces: &[&str]) -> (String, Vec<(String, String)>) {
-        let names = ["weather".to_owned(), "now".to_owned()].into();
-        let mut reader = CallReader::new(CallReading { convention, names });
-        let mut all: Vec<Read> = pieces.iter().map(|piece| reader.push(piece)).collect();
-        all.push(reader.finish());
-        let text = all.iter().map(|read| read.text.as_str()).collect();
-        let calls: Vec<(String, String)> =
-            all.into_iter().flat_map(|read| read.calls).map(|call| (call.name, call.arguments)).collect();
-        assert_eq!(reader.calls(), calls.len());
-        (text, calls)
-    }
-
-    fn oslo() -> (String, String) {
-        ("weather".to_owned(), r#"{"city":"Oslo </b>"}"#.to_owned())
-    }
-
-    fn now() -> (String, String) {
-        ("now".to_owned(), "{}".to_owned())
-    }
-
-    #[test]
-    fn calls_are_read_as_each_family_writes_them() {
-        let tagged = format!(
-            "Let me see.\n\n<tool_call>\n{ONE}\n</tool_call>\n<tool_call>\n{{\"name\": \"now\"}}\n</tool_call>"
-        );
-        assert_eq!(read(CallConvention::Tagged, &[&tagged]), ("Let me see.".to_owned(), vec![oslo(), now()]));
-        let unended = format!("<tool_call>{ONE}");
-        assert_eq!(read(CallConvention::Tagged, &[&unended]), (String::new(), vec![oslo()]));
-        let listed = format!("[TOOL_CALLS] [{ONE}, {{\"name\": \"now\", \"arguments\": {{}}}}]");
-        assert_eq!(read(CallConvention::Listed, &[&listed]), (String::new(), vec![oslo(), now()]));
-        let parameters = format!("\n{}", ONE.replace("arguments", "parameters"));
-        assert_eq!(read(CallConvention::Parameters, &[&parameters]), (String::new(), vec![oslo()]));
-        let inner = r#"{"name": "now", "arguments": "{\"a\": 1}"}"#;
-        assert_eq!(read(CallConvention::Plain, &[inner]).1, [("now".to_owned(), "{\"a\": 1}".to_owned())]);
-    }
-
-    #[test]
-    fn what_is_no_call_stays_as_it_is() {
-        for (convention, text) in [
-            (CallConvention::Tagged, "a < b, and <tool_calls> too\n"),
-            (CallConvention::Tagged, "<tool_call>{\"name\": \"unknown\", \"arguments\": {}}</tool_call> so"),
-            (CallConvention::Tagged, "<tool_call>{\"name\": \"now\", "),
-            (CallConvention::Listed, "[TOOL_CALLS] soon"),
-            (CallConvention::Listed, "[1, 2]"),
-            (CallConvention::Parameters, "{\"name\": \"Alice\", \"age\": 3}"),
-            (CallConvention::Plain, "The call is {\"name\": \"now\", \"arguments\": {}}"),
-            (CallConvention::Plain, " \n"),
-        ] {
-            assert_eq!(read(convention, &[text]), (text.to_owned(), vec![]), "{convention:?}");
-        }
-        let many = "<tool_call>{\"name\": \"now\"}</tool_call>".repeat(100);
-        assert_eq!(read(CallConvention::Tagged, &[&many]).1.len(), CALLS_MAX);
-    }
-
-    #[test]
-    fn a_call_has_a_name_of_its_own() {
-        let ids: std::collections::BTreeSet<String> =
-            (0..100).map(|index| call_id("chatcmpl-7", index / 10, index % 10)).collect();
-        assert_eq!(ids.len(), 100);
-        assert!(ids.iter().all(|id| id.len() == 9 && id.chars().all(|character| character.is_ascii_alphanumeric())));
-    }
-
-    proptest! {
-        #[test]
-        fn it_does_not_matter_where_pieces_end(
-            parts in prop::collection::vec(prop::sample::select(vec![
-                "<tool_call>", "</tool_call>", "{\"name\": \"now\"}", "\n", " ", "text", "<", "ü", "[TOOL_CALLS]", "[", "]"]), 0..12),
-            cuts in prop::collection::vec(1usize..6, 80)
-        ) {
-            let whole = parts.concat();
-            let (mut pieces, mut rest) = (Vec::new(), whole.as_str());
-            for cut in cuts {
-                let (piece, after) = rest.split_at(rest.floor_char_boundary(cut.min(rest.len())));
-                pieces.push(piece);
-                rest = after;
-            }
-            pieces.push(rest);
-            for convention in [CallConvention::Tagged, CallConvention::Listed, CallConvention::Plain] {
-                let (text, calls) = read(convention, &[&whole]);
-                let expected = (text.clone(), calls.clone());
-                prop_assert_eq!(read(convention, &pieces), expected);
-                prop_assert!(!calls.is_empty() || text == whole, "`{}` for `{}`", text, whole);
-            }
-        }
-    }
-}
+mod tests;

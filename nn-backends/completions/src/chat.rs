@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use headland_chat::{BadForm, CallConvention, Conversation, Form, Tokens};
+use headland_chat::{BadForm, CallConvention, Conversation, Form, Instead, Tokens};
 use headland_generation::{Grammar, Request};
 use minijinja::Value;
 use serde::Deserialize;
@@ -63,10 +63,6 @@ pub fn parse_chat(body: &[u8]) -> Result<Chat, BadRequest> {
     let form = format.map_or(Ok(None), ResponseFormat::form)?;
     let (tools, told) = Tools::take(&mut options)?.unzip();
     options.check_rest()?;
-    if form.is_some() && tools.is_some() {
-        let message = "`response_format` other than `text` goes with `tools` only where `tool_choice` is `none`";
-        return Err(BadRequest::of(RESPONSE_FORMAT, message));
-    }
     if messages.is_empty() || messages.len() > MESSAGES_MAX {
         let message = format!("`messages` has {}; between 1 and {MESSAGES_MAX} are taken", messages.len());
         return Err(BadRequest::of("messages", message));
@@ -95,24 +91,28 @@ impl Chat {
     /// # Errors
     /// When they cannot be held to what the client asks for.
     pub fn constraint(&self, tokens: &Tokens) -> Result<Option<Arc<dyn Grammar>>, BadRequest> {
-        let compile = |form: &Form| tokens.grammars()?.compile(form);
-        if let Some(form) = &self.form {
-            return compile(form).map(Some).map_err(|error| BadRequest::of(RESPONSE_FORMAT, error.to_string()));
-        }
-        let Some(tools) = &self.tools else { return Ok(None) };
-        let Some(form) = tools.form(tokens, convention(tokens)) else { return Ok(None) };
-        match compile(&form) {
+        let of_form = |error: BadForm| BadRequest::of(RESPONSE_FORMAT, error.to_string());
+        let answer = self.form.as_ref().map(|form| tokens.grammars()?.compile(form)).transpose().map_err(of_form)?;
+        let Some(tools) = &self.tools else { return Ok(answer) };
+        let (instead, may_be_any) = match answer {
+            _ if tools.has_to() => (Instead::Nothing, false),
+            Some(answer) => (Instead::Answer(answer), false),
+            None => (Instead::Anything, true),
+        };
+        let calls = tools.calls(convention(tokens));
+        match tokens.grammars().and_then(|grammars| grammars.compile_calls(&calls, instead)) {
             Ok(grammar) => Ok(Some(grammar)),
             // What a model calls by its own will is read, held to a schema or not.
-            Err(BadForm::Schema(_) | BadForm::Vocabulary(_)) if !tools.has_to() => Ok(None),
+            Err(BadForm::Schema(_) | BadForm::Vocabulary(_)) if may_be_any => Ok(None),
             Err(error) => Err(BadRequest::of("tools", error.to_string())),
         }
     }
 
     /// How the calls in its answers are read, where the model may call anything.
     pub fn calls(&self, tokens: &Tokens) -> Option<CallReading> {
-        let names = self.tools.as_ref()?.names().into();
-        Some(CallReading { convention: convention(tokens), names })
+        let calls = self.tools.as_ref()?.calls(convention(tokens));
+        let from_the_beginning = self.form.is_some();
+        Some(CallReading { convention: calls.convention, tools: calls.tools, from_the_beginning })
     }
 
     /// What the engine is asked for the answer numbered `choice` to the conversation as `prompt`.
@@ -232,7 +232,6 @@ mod tests {
 
     #[test]
     fn what_is_wrong_with_tools_is_named() {
-        let format = r#", "response_format": {"type": "json_object"}"#;
         for (more, param, expected) in [
             (r#""tools": [{"type": "retrieval"}]"#.to_owned(), "tools", "tool 0: unknown variant `retrieval`"),
             (r#""tools": [{"type": "function", "function": {}}]"#.to_owned(), "tools", "tool 0: missing field `name`"),
@@ -246,12 +245,16 @@ mod tests {
                 "tool_choice",
                 "names `x`",
             ),
-            (format!(r#""tools": [{WEATHER}]{format}"#), "response_format", "`tool_choice` is `none`"),
         ] {
             let error = with(&more).unwrap_err();
             assert!(error.message.contains(expected), "{more}: {}", error.message);
             assert_eq!(error.param.as_deref(), Some(param), "{more}");
         }
-        assert!(with(&format!(r#""tools": [{WEATHER}], "tool_choice": "none"{format}"#)).is_ok());
+        // A form goes with any of them.
+        for choice in ["none", "auto", "required"] {
+            let format = r#""response_format": {"type": "json_object"}"#;
+            let chat = with(&format!(r#""tools": [{WEATHER}], "tool_choice": "{choice}", {format}"#)).unwrap();
+            assert_eq!((chat.form, chat.tools.is_some()), (Some(Form::Object), choice != "none"));
+        }
     }
 }

@@ -15,7 +15,7 @@ mod options;
 mod text;
 mod tools;
 
-pub use answer::{Chunks, Kind, Whole, usage};
+pub use answer::{Chunks, Kind, Whole};
 pub use ask::{AskError, Asked, Completion};
 pub use calls::CallReading;
 pub use chat::{Chat, parse_chat};

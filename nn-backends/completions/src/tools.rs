@@ -1,6 +1,8 @@
 //! `tools` and `tool_choice`: what a model may call, and whether it has to.
 
-use headland_chat::{CallConvention, Calls, Form, Tokens, Tool};
+use std::sync::Arc;
+
+use headland_chat::{CallConvention, Calls, Tool};
 use minijinja::Value as TemplateValue;
 use serde::Deserialize;
 use serde_json::Value;
@@ -14,7 +16,7 @@ const TOOLS_MAX: usize = 128;
 /// What may be called, of a request that lets anything be called.
 #[derive(Clone, Debug)]
 pub(crate) struct Tools {
-    tools: Vec<Tool>,
+    tools: Arc<[Tool]>,
     has_to: bool,
     several: bool,
 }
@@ -105,26 +107,16 @@ impl Tools {
             return Err(BadRequest::of("tool_choice", "`tool_choice` is `required`, and there are no `tools`"));
         }
         let told = TemplateValue::deserialize(Value::Array(written)).map_err(|error| bad(error.to_string()))?;
-        Ok(Some((Tools { tools, has_to, several }, told)))
+        Ok(Some((Tools { tools: tools.into(), has_to, several }, told)))
     }
 
-    /// What answers are held to by a model that writes its calls so: from their beginning where they have to call, from a call's
-    /// beginning where one token begins it, and to nothing otherwise.
-    pub fn form(&self, tokens: &Tokens, convention: CallConvention) -> Option<Form> {
-        let begins_with = match self.has_to {
-            true => None,
-            false => Some(tokens.call_token(convention)?),
-        };
-        Some(Form::Calls(Calls { convention, tools: self.tools.clone(), several: self.several, begins_with }))
+    /// What may be called by a model that writes its calls so.
+    pub fn calls(&self, convention: CallConvention) -> Calls {
+        Calls { convention, tools: self.tools.clone(), several: self.several }
     }
 
     /// Whether answers have to call.
     pub fn has_to(&self) -> bool {
         self.has_to
-    }
-
-    /// What can be called.
-    pub fn names(&self) -> Vec<String> {
-        self.tools.iter().map(|tool| tool.name.clone()).collect()
     }
 }

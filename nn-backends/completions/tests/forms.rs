@@ -1,23 +1,31 @@
 //! Bodies that ask for JSON or for calls of tools, answered by an engine over a model that says anything: whatever it would
 //! say, its answers have the form. The tokenizer and the templates are those of the tests of `headland-chat`.
 
-use std::sync::Arc;
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
 
 use headland_chat::Tokens;
-use headland_completions::{AskError, BadRequest, Chunks, Completion, Kind};
+use headland_completions::{AskError, BadRequest, Completion, Kind};
 use headland_generation::{Engine, EngineOptions, LanguageModel, ModelShape, Piece};
 use headland_nn_core::{ModelFiles, NnError};
 use serde_json::{Value, json};
 
 const FOLDER: &str = "../../test-data/generation/chat";
 const PAGE: usize = 16;
+/// Templates of models that call in one way each.
+const TEMPLATES: [&str; 6] =
+    ["qwen2_tools", "qwen3_coder_tools", "llama3_tools", "mistral_tools", "mistral_named_tools", "gemma"];
 /// Likelier than others, so that answers come to their end.
 const LIKED: [&str; 8] = ["\"", "}", "]", ",", ":", "a", "1", "</tool_call>"];
 
-/// Gives logits that follow from the last token, its position, and nothing else.
+/// Tokens that one answer begins with, whatever else would be said.
+type Script = Arc<Mutex<VecDeque<u32>>>;
+
+/// Gives logits that follow from the last token, its position, and the script.
 struct Anything {
     shape: ModelShape,
     liked: Vec<u32>,
+    script: Script,
 }
 
 impl LanguageModel for Anything {
@@ -30,7 +38,11 @@ impl LanguageModel for Anything {
         for piece in pieces.iter().filter(|piece| piece.logits) {
             let at = piece.first_position + piece.tokens.len();
             let last = piece.tokens.last().copied().unwrap_or_default();
+            let scripted = self.script.lock().unwrap().pop_front();
             logits.extend((0..self.shape.vocabulary as u32).map(|token| {
+                if scripted == Some(token) {
+                    return 1e6;
+                }
                 let mixed = (token ^ last.rotate_left(9) ^ (at as u32).rotate_left(17)).wrapping_mul(0x9e37_79b9);
                 let liked = if self.liked.contains(&token) { 3.0 } else { 0.0 };
                 (mixed >> 8) as f32 / 2e6 + liked
@@ -43,6 +55,7 @@ impl LanguageModel for Anything {
 struct Fixture {
     tokens: Arc<Tokens>,
     engine: Engine,
+    script: Script,
 }
 
 fn fixture(template: &str) -> Fixture {
@@ -66,11 +79,19 @@ fn fixture(template: &str) -> Fixture {
     };
     let liked = LIKED.iter().flat_map(|text| tokens.encode(text, false).unwrap()).collect();
     let options = EngineOptions { end_tokens: tokens.end_tokens().to_vec(), ..EngineOptions::default() };
-    let engine = Engine::start("anything", Box::new(Anything { shape, liked }), tokens.clone(), options).unwrap();
-    Fixture { tokens, engine }
+    let script = Script::default();
+    let model = Box::new(Anything { shape, liked, script: script.clone() });
+    let engine = Engine::start("anything", model, tokens.clone(), options).unwrap();
+    Fixture { tokens, engine, script }
 }
 
 impl Fixture {
+    /// An answer that begins with `script`.
+    fn scripted(&self, more: &Value, script: &str) -> Result<(Value, Value), BadRequest> {
+        *self.script.lock().unwrap() = self.tokens.encode(script, false).unwrap().into();
+        self.answer(more)
+    }
+
     /// The answer as one object, and what the events of the same answer put together say.
     fn answer(&self, more: &Value) -> Result<(Value, Value), BadRequest> {
         let mut body =
@@ -88,8 +109,7 @@ impl Fixture {
         let (id, created, model) = head();
         let mut whole = asked.whole(Kind::Chat, id, created, model);
         let (id, created, model) = head();
-        let chunks = Chunks::new(Kind::Chat, id, created, model, asked.each, false);
-        let mut chunks = chunks.with_calls(asked.calls.clone());
+        let mut chunks = asked.chunks(Kind::Chat, id, created, model, false);
         let mut events = Vec::new();
         for (index, request) in asked.requests.into_iter().enumerate() {
             let mut answer = self.engine.submit(request).unwrap();
@@ -104,10 +124,10 @@ impl Fixture {
 }
 
 /// The first choice's message and why it ended, as a client that reads events puts them together.
-fn put_together(events: &[String]) -> Value {
-    let (mut text, mut calls, mut reason) = (String::new(), Vec::new(), Value::Null);
+fn put_together(events: &[Value]) -> Value {
+    let (mut text, mut calls, mut reason) = (String::new(), Vec::<Value>::new(), Value::Null);
+    let mut calls_begun = 0;
     for event in events {
-        let event: Value = serde_json::from_str(event.strip_prefix("data: ").unwrap()).unwrap();
         let choice = &event["choices"][0];
         if choice["index"] != 0 {
             continue;
@@ -115,8 +135,20 @@ fn put_together(events: &[String]) -> Value {
         text += choice["delta"]["content"].as_str().unwrap_or_default();
         for call in choice["delta"]["tool_calls"].as_array().into_iter().flatten() {
             let mut call = call.clone();
-            assert_eq!(call.as_object_mut().unwrap().remove("index"), Some(json!(calls.len())));
-            calls.push(call);
+            let index = call.as_object_mut().unwrap().remove("index").unwrap().as_u64().unwrap() as usize;
+            match calls.get_mut(index) {
+                Some(begun) => {
+                    assert_eq!((index + 1, call.as_object().unwrap().len()), (calls_begun, 1), "{event}");
+                    let more = call["function"]["arguments"].as_str().unwrap();
+                    let all = begun["function"]["arguments"].as_str().unwrap().to_owned() + more;
+                    begun["function"]["arguments"] = all.into();
+                }
+                None => {
+                    assert_eq!((index, &call["function"]["arguments"]), (calls.len(), &json!("")), "{event}");
+                    calls.push(call);
+                    calls_begun += 1;
+                }
+            }
         }
         if !choice["finish_reason"].is_null() {
             reason = choice["finish_reason"].clone();
@@ -191,7 +223,7 @@ fn any_object_is_json() {
 fn a_call_that_has_to_be_is_one_as_each_family_writes_it() {
     let now = json!({"type": "function", "function": {"name": "now"}});
     let mut called = std::collections::BTreeSet::new();
-    for template in ["qwen2_tools", "llama3_tools", "mistral_tools", "gemma"] {
+    for template in TEMPLATES {
         let fixture = fixture(template);
         let named = json!({"type": "function", "function": {"name": "weather"}});
         let mut calls_made = 0;
@@ -210,7 +242,14 @@ fn a_call_that_has_to_be_is_one_as_each_family_writes_it() {
                 for call in calls {
                     match call["function"]["name"].as_str().unwrap() {
                         "weather" => check_weather(&call["function"]["arguments"]),
-                        name => assert!(name == "now" && choice == "required" && call["function"]["arguments"] == "{}"),
+                        name => {
+                            let arguments = serde_json::from_str(call["function"]["arguments"].as_str().unwrap());
+                            assert!(
+                                name == "now"
+                                    && choice == "required"
+                                    && arguments.is_ok_and(|all: Value| all == json!({}))
+                            );
+                        }
                     }
                     called.insert(call["function"]["name"].to_string());
                     calls_made += 1;
@@ -226,30 +265,70 @@ fn a_call_that_has_to_be_is_one_as_each_family_writes_it() {
     assert_eq!(called.len(), 2, "{called:?}");
 }
 
+/// What begins a call in each of the ways, up to where an answer is held to it.
+fn begin(template: &str) -> &'static str {
+    match template {
+        "qwen2_tools" | "qwen3_coder_tools" => "<tool_call>",
+        "mistral_tools" | "mistral_named_tools" => "[TOOL_CALLS]",
+        _ => "{\"name\": \"weather\"",
+    }
+}
+
 #[test]
 fn an_answer_is_free_to_call_and_a_call_it_begins_is_one() {
-    let fixture = fixture("qwen2_tools");
-    let begin = fixture.tokens.encode("<tool_call>", false).unwrap();
-    assert_eq!(begin.len(), 1);
-    let (mut texts, mut calls) = (0, 0);
-    for seed in 0..12 {
-        // Even ones like to call.
-        let bias = if seed % 2 == 0 { json!({begin[0].to_string(): 6}) } else { json!({}) };
-        let more = json!({"tools": [weather()], "seed": seed, "logit_bias": bias, "max_tokens": 300});
-        let (object, events) = fixture.answer(&more).unwrap();
-        let message = &object["choices"][0]["message"];
-        let made = message["tool_calls"].as_array().map_or(0, Vec::len);
-        message["tool_calls"]
-            .as_array()
-            .into_iter()
-            .flatten()
-            .for_each(|call| check_weather(&call["function"]["arguments"]));
-        texts += usize::from(made == 0);
-        calls += made;
-        assert_eq!(events["calls"].as_array().unwrap().len(), made);
-        assert_eq!(events["text"].as_str().unwrap(), message["content"].as_str().unwrap_or_default());
+    for template in TEMPLATES {
+        let fixture = fixture(template);
+        let (mut texts, mut calls) = (0, 0);
+        for seed in 0..12 {
+            // Odd ones begin with a call, whatever the model would say.
+            let script = if seed % 2 == 1 { begin(template) } else { "" };
+            let more = json!({"tools": [weather()], "seed": seed, "max_tokens": 400});
+            let (object, events) = fixture.scripted(&more, script).unwrap();
+            let answer = &object["choices"][0];
+            let message = &answer["message"];
+            let made = message["tool_calls"].as_array().map_or(0, Vec::len);
+            for call in message["tool_calls"].as_array().into_iter().flatten() {
+                if answer["finish_reason"] == "tool_calls" {
+                    check_weather(&call["function"]["arguments"]);
+                }
+            }
+            texts += usize::from(made == 0);
+            calls += made;
+            assert!(script.is_empty() || made > 0 || answer["finish_reason"] == "length", "{template}: {answer}");
+            assert_eq!(events["calls"].as_array().unwrap().len(), made);
+            assert_eq!(events["text"].as_str().unwrap(), message["content"].as_str().unwrap_or_default());
+        }
+        assert!(texts > 0 && calls > 0, "{template}: {texts} texts, {calls} calls");
     }
-    assert!(texts > 0 && calls > 0, "{texts} texts, {calls} calls");
+}
+
+#[test]
+fn an_answer_of_a_form_calls_or_has_the_form() {
+    let schema = json!({"type": "object", "properties": {"name": {"type": "string", "maxLength": 9}}, "required": ["name"], "additionalProperties": false});
+    let format = json!({"type": "json_schema", "json_schema": {"name": "answer", "schema": schema}});
+    for template in TEMPLATES {
+        let fixture = fixture(template);
+        for (seed, script) in (0..8).zip([begin(template), "", "{\"name\": \"w", ""].into_iter().cycle()) {
+            let more = json!({"tools": [weather()], "response_format": format, "seed": seed});
+            let (object, events) = fixture.scripted(&more, script).unwrap();
+            let answer = &object["choices"][0];
+            match answer["finish_reason"].as_str().unwrap() {
+                "tool_calls" => {
+                    let calls = answer["message"]["tool_calls"].as_array().unwrap();
+                    calls.iter().for_each(|call| check_weather(&call["function"]["arguments"]));
+                    assert_eq!(events["calls"], json!(calls));
+                }
+                "stop" => {
+                    let text = answer["message"]["content"].as_str().unwrap();
+                    let value: Value = serde_json::from_str(text).unwrap();
+                    assert!(value["name"].as_str().unwrap().chars().count() <= 9, "{template}: {text}");
+                    assert_eq!(events["text"], text);
+                }
+                _ => {}
+            }
+            assert!(script != begin(template) || answer["finish_reason"] != "stop", "{template}: {answer}");
+        }
+    }
 }
 
 #[test]

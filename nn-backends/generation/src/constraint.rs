@@ -7,6 +7,8 @@
 use std::fmt::Debug;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use headland_nn_core::NnError;
+
 /// A form that answers can have; of any number of answers.
 pub trait Grammar: Debug + Send + Sync {
     /// Where an answer of this form begins.
@@ -50,8 +52,23 @@ pub enum Standing {
 
 /// A constraint that fails: its answer ends, and no other.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the answer cannot be held to the form that was asked for: {0}")]
-pub struct BrokenConstraint(pub String);
+pub enum BrokenConstraint {
+    /// The form takes more at this place than a token may.
+    #[error("the answer cannot be held to the form that was asked for: {0}")]
+    TooDear(String),
+    /// It cannot be told what may follow.
+    #[error("the answer cannot be held to the form that was asked for: {0}")]
+    Failed(String),
+}
+
+impl From<BrokenConstraint> for NnError {
+    fn from(broken: BrokenConstraint) -> Self {
+        match broken {
+            BrokenConstraint::TooDear(_) => NnError::TooLarge(broken.to_string().into()),
+            BrokenConstraint::Failed(_) => NnError::runtime(broken),
+        }
+    }
+}
 
 /// Tokens of a vocabulary, a bit for each.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -162,7 +179,8 @@ impl Held {
 
 /// One answer's constraint must not take the others' engine along.
 fn whole<T>(asked: impl FnOnce() -> Result<T, BrokenConstraint>) -> Result<T, BrokenConstraint> {
-    catch_unwind(AssertUnwindSafe(asked)).unwrap_or_else(|_| Err(BrokenConstraint("its grammar panicked".to_owned())))
+    catch_unwind(AssertUnwindSafe(asked))
+        .unwrap_or_else(|_| Err(BrokenConstraint::Failed("its grammar panicked".to_owned())))
 }
 
 #[cfg(test)]

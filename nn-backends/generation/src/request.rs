@@ -62,6 +62,8 @@ pub struct Delta {
 pub struct Token {
     /// It.
     pub id: u32,
+    /// Characters of the answer before it, of those that are whole.
+    pub text_offset: usize,
     /// How likely it was, where that was asked for.
     pub logprobs: Option<Logprobs>,
 }

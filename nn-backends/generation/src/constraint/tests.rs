@@ -45,12 +45,12 @@ impl Constraint for SumsTo {
 
     fn take(&mut self, token: u32) -> Result<(), BrokenConstraint> {
         if self.fails_at == Some(token) {
-            return Err(BrokenConstraint(format!("token {token}")));
+            return Err(BrokenConstraint::Failed(format!("token {token}")));
         }
         match self.after {
             Some(begins) if begins == token => self.after = None,
             Some(_) => {}
-            None => self.sum = self.sum.checked_sub(token).ok_or(BrokenConstraint("too much".to_owned()))?,
+            None => self.sum = self.sum.checked_sub(token).ok_or(BrokenConstraint::TooDear("too much".to_owned()))?,
         }
         Ok(())
     }

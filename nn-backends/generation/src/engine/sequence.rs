@@ -36,6 +36,8 @@ pub(super) struct Sequence {
     /// What the next token may be: after all of the answer, put back or not.
     constraint: Option<Held>,
     detokenizer: Detokenizer,
+    /// Characters that came of the answer's tokens.
+    chars: usize,
     stops: StopWatch,
     pub outbox: Outbox,
     /// When it first got memory.
@@ -75,6 +77,7 @@ impl Sequence {
             sampler,
             constraint,
             detokenizer: Detokenizer::default(),
+            chars: 0,
             stops,
             outbox,
             began: None,
@@ -139,7 +142,7 @@ impl Sequence {
     /// Chooses the next token by `logits`, which are changed on the way.
     pub fn choose(&mut self, logits: &mut [f32], end_tokens: &[u32]) -> Result<Chosen, NnError> {
         let allowed = match &mut self.constraint {
-            Some(constraint) => constraint.allowed(end_tokens, self.ignores_end).map_err(NnError::runtime)?,
+            Some(constraint) => constraint.allowed(end_tokens, self.ignores_end)?,
             None => None,
         };
         self.sampler.choose(logits, allowed).map_err(NnError::runtime)
@@ -150,17 +153,18 @@ impl Sequence {
         let Chosen { token, logprobs } = chosen;
         self.tokens.push(token);
         self.first.get_or_insert_with(Instant::now);
-        let tokens = vec![Token { id: token, logprobs }];
+        let tokens = vec![Token { id: token, text_offset: self.chars, logprobs }];
         if !self.ignores_end && end_tokens.contains(&token) {
             let text = self.rest(decode);
             self.end(Delta { text, tokens, end: None }, FinishReason::Stop);
             return Ok(true);
         }
         let complete = match &mut self.constraint {
-            Some(constraint) => constraint.take(token).map_err(NnError::runtime)?,
+            Some(constraint) => constraint.take(token)?,
             None => false,
         };
         let piece = self.detokenizer.push(token, decode);
+        self.chars += piece.chars().count();
         let Watched { mut text, stopped } = self.stops.push(&piece);
         let reason = match self.tokens.len() - self.prompt >= self.tokens_max {
             _ if stopped || complete => FinishReason::Stop,
