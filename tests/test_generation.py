@@ -3,6 +3,8 @@
 import asyncio
 import json
 import math
+import os
+import re
 import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -38,8 +40,9 @@ def words(tmp_path_factory):
     silent = language.folder(folder / "silent", template=None)
     broken = language.folder(folder / "broken", template="{% for message in messages %}")
     strict = language.folder(folder / "strict", template="{{ raise_exception('only poems') }}")
+    endless = language.folder(folder / "endless", template="{% for number in range(9999) %}{{ 'x' * 9999 }}{% endfor %}")
     path = config(folder, "[limits]\ndrain_s = 5\n" + f'[[model]]\nname = "one"\npath = "{one}"\nqueue = 1\n')
-    models = {"words": plain, "gguf": folder / "words.gguf", "tight": tight, "silent": silent, "broken": broken, "strict": strict}
+    models = {"words": plain, "gguf": folder / "words.gguf", "tight": tight, "silent": silent, "broken": broken, "strict": strict, "endless": endless}
     models["small-talk"] = support.ROOT / "models/small-talk"
     named = [f"--model={name}={at}" for name, at in models.items()]
     with support.Gateway(folder, f"--config={path}", *named, f"--model=digits={support.DIGITS}") as running:
@@ -320,7 +323,22 @@ def test_texts_have_their_logarithms_by_token(client):
     # Before any bias: what the model would have said, three of it each time, parts of characters by their bytes.
     assert all(len(top) == 3 for top in choice.logprobs.top_logprobs), choice.logprobs.top_logprobs
     assert any(token.startswith("bytes:\\x") for top in choice.logprobs.top_logprobs for token in top)
+    assert choice.logprobs.text_offset == [0, 1, 2, 3, 4, 5]
     assert complete(client, "The", max_tokens=3).choices[0].logprobs is None
+
+
+def test_tokens_of_a_text_have_their_place_in_it(client):
+    """In characters, of which some are several tokens: those stand where theirs does."""
+    options = {"max_tokens": 60, "logit_bias": bias("Ã", "©", "Ġ", "the", "A", by=60), "frequency_penalty": 2, "logprobs": 0}
+    choice = complete(client, "The", **options).choices[0]
+    tokens, offsets = choice.logprobs.tokens, choice.logprobs.text_offset
+    assert any(token.startswith("bytes:") for token in tokens) and len(tokens) == len(offsets) == 60
+    for before, token, offset in zip([""] + tokens, tokens, offsets):
+        if not (before.startswith("bytes:") or token.startswith("bytes:")):
+            assert choice.text[offset : offset + len(token)] == token, (token, offset, choice.text)
+    assert offsets == sorted(offsets)
+    told = [chunk.choices[0] for chunk in complete(client, "The", stream=True, **options)]
+    assert [offset for each in told if each.logprobs for offset in each.logprobs.text_offset] == offsets
 
 
 # Many at once
@@ -544,6 +562,7 @@ def test_tensors_that_ask_for_nothing_sensible_are_400(words, still_fine, tensor
         ({"messages": user([{"type": "image_url", "image_url": {"url": "x"}}])}, "invalid_input", "messages", ["`image_url`"]),
         ({"model": "broken"}, "invalid_input", "messages", ["template cannot be used", "line 1"]),
         ({"model": "strict"}, "invalid_input", "messages", ["template refuses the conversation: only poems"]),
+        ({"model": "endless"}, "invalid_input", "messages", ["template cannot be applied: it makes a prompt of more than 16777216 bytes"]),
         ({"model": "silent"}, "invalid_input", "messages", ["no chat template"]),
         ({"model": "digits"}, "invalid_input", "model", ["`digits` is no language model", "words", "gguf"]),
     ],
@@ -632,11 +651,40 @@ def test_a_model_is_tried_without_a_gateway(client, words):
     folder = words.folder
     tried = support.run("run", folder / "plain", "Hello there", "--max-tokens", 20, "--temperature", 0)
     assert tried.stdout.rstrip("\n") == said(chat(client, max_tokens=20)).rstrip("\n")
-    assert "20 tokens of answer" in tried.stderr, tried.stderr
+    # The first token comes with the prompt: what comes after it has a rate.
+    prompt = chat(client, max_tokens=20).usage.prompt_tokens
+    took = r"\d+(?:\.\d+)?(?:ns|µs|ms|s)"
+    speeds = rf"{prompt} tokens of prompt in {took}; 20 tokens of answer, (\d+\.\d) a second \(loaded in {took}\)"
+    found = re.search(speeds, tried.stderr)
+    assert found and float(found[1]) > 1, tried.stderr
+    one = support.run("run", folder / "plain", "Hello there", "--max-tokens", 1, "--temperature", 0)
+    assert re.search(rf"; 1 tokens of answer \(loaded in {took}\)", one.stderr), one.stderr
     whole = support.run("run", folder / "words.gguf", "The quick", "--raw", "--max-tokens", 9, "--temperature", 0, "--json")
     assert json.loads(whole.stdout)["choices"][0]["text"] == complete(client, "The quick", "gguf", max_tokens=9).choices[0].text
     refused = support.run("run", support.DIGITS, "x", check=False)
     assert refused.returncode == 1 and "digits" in refused.stderr and "panicked" not in refused.stderr, refused.stderr
+
+
+def test_numbers_below_zero_reach_the_model_or_are_refused_by_name(client, words):
+    def tried(*more, check=True):
+        return support.run("run", words.folder / "plain", "Hello there", "--max-tokens", 20, *more, check=check)
+
+    seeded = tried("--temperature", 1, "--seed", -5).stdout
+    assert seeded.rstrip("\n") == said(chat(client, max_tokens=20, temperature=1, seed=-5)).rstrip("\n")
+    assert seeded == tried("--temperature=1", "--seed=-5").stdout != tried("--temperature", 1, "--seed", 5).stdout
+    short = support.run("run", words.folder / "plain", "Hello there", "--max-tokens", -1, check=False)
+    for refused, expected in ((tried("--temperature", -1, check=False), "temperature"), (short, "--max-tokens")):
+        assert refused.returncode != 0 and expected in refused.stderr and "-1" in refused.stderr, refused.stderr
+        assert refused.stdout == "" and "panicked" not in refused.stderr
+
+
+def test_a_folder_that_is_no_model_is_refused_before_its_files_are_read(tmp_path):
+    for number in range(300):
+        (tmp_path / f"{number}.txt").write_text("no model")
+    # Whoever reads it waits for ever.
+    os.mkfifo(tmp_path / "0.fifo")
+    refused = support.run("run", tmp_path, "x", check=False)
+    assert refused.returncode == 1 and str(tmp_path) in refused.stderr and "no model found" in refused.stderr, refused.stderr
 
 
 # Files that are no models

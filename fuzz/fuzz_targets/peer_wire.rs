@@ -1,17 +1,20 @@
-//! What PoPs send each other: inferences, their answers, and descriptions of models. The first byte says which.
+//! What PoPs send each other: inferences, their answers, whole and in pieces, and descriptions of models. The first byte says
+//! which.
 
 #![no_main]
 
 use bytes::Bytes;
 use headland_batcher::Inputs;
 use headland_nn_core::NamedTensor;
-use headland_remote::wire::{InferRequest, decode_description, decode_response, encode_answer};
+use headland_remote::wire::{
+    InferRequest, Piece, PieceReader, decode_description, decode_response, encode_answer, encode_piece,
+};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|input: &[u8]| {
     let Some((kind, body)) = input.split_first() else { return };
     let body = Bytes::copy_from_slice(body);
-    match kind % 3 {
+    match kind % 4 {
         0 => {
             let Ok(request) = InferRequest::decode(body) else { return };
             if let Inputs::Tensors(inputs) = &request.inputs {
@@ -29,9 +32,37 @@ fuzz_target!(|input: &[u8]| {
             let again = again.expect("what was written can be read").expect("an answer stays one");
             assert_eq!(again.outputs, answer.outputs);
         }
-        _ => drop(decode_description(&body)),
+        2 => drop(decode_description(&body)),
+        _ => {
+            let (all, parts) = (pieces(&body, body.len().max(1)), pieces(&body, 1 + usize::from(kind / 4)));
+            assert_eq!(all, parts, "the same, however it was cut on the way");
+        }
     }
 });
+
+/// The outputs in a body of which so many bytes come at a time, up to its end or to what is wrong with it.
+fn pieces(body: &[u8], cut: usize) -> Vec<Vec<NamedTensor>> {
+    let (mut reader, mut all) = (PieceReader::default(), Vec::new());
+    for part in body.chunks(cut) {
+        reader.push(part);
+        loop {
+            match reader.piece() {
+                Ok(Some(Piece::Outputs(outputs))) => {
+                    sound(&outputs);
+                    let mut again = PieceReader::default();
+                    again.push(&encode_piece(&outputs));
+                    let again = again.piece().expect("what was written can be read");
+                    assert!(matches!(again, Some(Piece::Outputs(again)) if again == outputs));
+                    all.push(outputs);
+                }
+                Ok(Some(Piece::Ended | Piece::Failed(_))) => {}
+                Ok(None) => break,
+                Err(_) => return all,
+            }
+        }
+    }
+    all
+}
 
 /// What is accepted is a tensor: its bytes follow from its type and shape.
 fn sound(tensors: &[NamedTensor]) {

@@ -23,6 +23,7 @@ use tokio::sync::Semaphore;
 
 use crate::blocking::{blocking, lock};
 use crate::{LifecycleError, PolicyWatch};
+use headland_trust::chain;
 use record::{Deployment, Record};
 
 pub use index::{AppEntry, AppState, AppVersion};
@@ -137,6 +138,14 @@ impl AppControl {
         let standing = lock(&self.0.standing);
         let live = standing.record.deployed().filter(|(name, _)| standing.live.contains(*name));
         live.map(|(name, it)| (name.clone(), (it.version.clone(), it.manifest))).collect()
+    }
+
+    /// What was deployed and does not serve, with its version and the reason.
+    pub fn failed(&self) -> Vec<(AppName, ModelVersion, String)> {
+        let standing = lock(&self.0.standing);
+        let failed = standing.record.deployed().filter(|(name, _)| !standing.live.contains(*name));
+        let reason = |name: &AppName| standing.reasons.get(name).map_or_else(String::new, |why| chain(&**why));
+        failed.map(|(name, it)| (name.clone(), it.version.clone(), reason(name))).collect()
     }
 
     /// Whether a manifest of `name` is deployed, so that it is not to be deleted under its app.

@@ -36,8 +36,8 @@ use crate::models::catalog::Stored;
 use crate::{LifecycleError, PolicyWatch};
 use headland_trust::chain;
 
-pub use index::{IndexEntry, ModelState, StoredDetails, StoredFile};
-pub use open::judge;
+pub use index::{IndexEntry, ModelState, Progress, StoredDetails, StoredFile};
+pub use open::{cache_bytes, judge};
 
 /// Loads at one time: each hashes and reads as fast as the machine can.
 pub const LOADS_AT_ONCE_MAX: usize = 2;

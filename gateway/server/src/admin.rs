@@ -47,7 +47,7 @@ pub struct Administration {
     pub tokens: TokenStore,
     /// Whose signatures count.
     pub policy: Arc<PolicyFile>,
-    /// The fleet, if this gateway is a control plane of one.
+    /// The fleet, if this gateway is a control plane of one, or all of it.
     pub fleet: Option<Control>,
     /// Whether `/metrics` needs no token: where only this machine can ask.
     pub open_metrics: bool,
@@ -87,7 +87,7 @@ pub(crate) fn shape_of(path: &str) -> Shape {
 
 async fn unknown_route(uri: Uri) -> ApiError {
     let message = format!(
-        "there is no `{}`; there are /admin/v1/models, /admin/v1/apps, /admin/v1/policy, on a control plane /admin/v1/pops, /admin/v1/placement, \
+        "there is no `{}`; there are /admin/v1/models, /admin/v1/apps, /admin/v1/policy, /admin/v1/pops, /admin/v1/placement, \
          /admin/v1/plan, /admin/v1/rollouts, /metrics, and the registry at /v2/",
         uri.path()
     );

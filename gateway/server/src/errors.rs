@@ -16,7 +16,7 @@ use headland_generation::Refused;
 use headland_nn_core::{NnError, seconds_up};
 use http::StatusCode;
 
-pub(crate) use render::{Shape, render};
+pub(crate) use render::{Shape, midway, render};
 
 /// What the table says about a [`Reason`].
 #[derive(Clone, Copy, Debug)]
@@ -159,7 +159,7 @@ impl From<NnError> for ApiError {
             }
             NnError::DeadlineExceeded { .. } => Reason::DeadlineExceeded,
             NnError::ShuttingDown { .. } => Reason::ShuttingDown,
-            NnError::Unreachable { why, .. } => {
+            NnError::Unreachable { why, .. } | NnError::BrokenOff { why, .. } => {
                 let error_of = ApiError::new(Reason::ModelUnreachable, error.to_string());
                 return ApiError { cause: Some(why.clone()), ..error_of };
             }

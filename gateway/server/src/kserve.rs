@@ -90,7 +90,7 @@ async fn infer(
     let arrived = Instant::now();
     let json_bytes = json_length(request.headers())?;
     let trace = trace_of(request.headers());
-    let infer_max = gateway.limits().infer_max;
+    let infer_max = gateway.limits().answer_max(&model);
     // Held to the end, for tensors that are read out of it rather than views of it are in its share of the budget too.
     let held = body::read(&gateway, request).await?;
     let bytes = held.clone();

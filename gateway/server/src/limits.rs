@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use headland_batcher::Model;
+
 /// Largest request body of the native endpoints, unless the operator says otherwise.
 pub const BODY_BYTES_MAX: usize = 64 << 20;
 /// Request bodies of the native endpoints held at one time, all together.
@@ -67,6 +69,13 @@ pub struct Limits {
     pub infer_max: Duration,
     /// Time the answer of a language model may take.
     pub generate_max: Duration,
+}
+
+impl Limits {
+    /// Time an answer of `model` may take, on whatever route.
+    pub(crate) fn answer_max(&self, model: &Model) -> Duration {
+        if model.generates() { self.generate_max } else { self.infer_max }
+    }
 }
 
 impl Default for Limits {

@@ -224,7 +224,7 @@ impl WasiNnCtxView<'_> {
     pub(crate) fn told(&self, model: &Model, error: NnError) -> GuestError {
         let inside = match &error {
             NnError::Runtime(cause) | NnError::BadModel(cause) | NnError::DeviceUnavailable(cause) => Some(cause),
-            NnError::Unreachable { why, .. } => Some(why),
+            NnError::Unreachable { why, .. } | NnError::BrokenOff { why, .. } => Some(why),
             _ => None,
         };
         if let Some(cause) = inside {

@@ -121,6 +121,7 @@ impl From<NnError> for GuestError {
             NnError::Overloaded { .. }
             | NnError::ShuttingDown { .. }
             | NnError::Unreachable { .. }
+            | NnError::BrokenOff { .. }
             | NnError::DeviceUnavailable(_)
             | NnError::BadModel(_)
             | NnError::Runtime(_) => ErrorCode::RuntimeError,

@@ -124,7 +124,7 @@ impl ModelPackage {
     /// # Errors
     /// [`PackageError`] naming the file and the cause.
     pub fn open(root: &Path) -> Result<Self, PackageError> {
-        ModelPackage::of(folder::open(root)?)
+        ModelPackage::of(folder::open_model(root)?)
     }
 
     /// Looks through `files`.
@@ -261,6 +261,10 @@ fn is_decoder(config: &[u8]) -> bool {
     architectures.first().is_some_and(writes)
 }
 
+/// What is wrong with a folder of other things.
+pub(crate) const NO_MODEL: &str =
+    "no model found; expected config.json with model.safetensors, an .onnx file, or a .gguf file";
+
 /// Decides the format from the file list, and whether `config.json` is that of a model that writes.
 fn format_of(files: &[&str], graph: Option<String>, decoder: bool) -> Result<Format, String> {
     let has = |name: &str| files.contains(&name);
@@ -300,7 +304,12 @@ fn format_of(files: &[&str], graph: Option<String>, decoder: bool) -> Result<For
     if has(CONFIG) {
         return Err("config.json is there, but model.safetensors is missing".into());
     }
-    Err("no model found; expected config.json with model.safetensors, an .onnx file, or a .gguf file".into())
+    Err(NO_MODEL.to_owned())
+}
+
+/// Whether there are formats that have a file of this name.
+pub(crate) fn is_of_models(path: &str) -> bool {
+    [MANIFEST, CONFIG].contains(&path) || path.ends_with(".onnx") || path.ends_with(folder::GGUF)
 }
 
 #[cfg(test)]

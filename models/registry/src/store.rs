@@ -7,6 +7,7 @@
 
 use std::fs::File;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -89,13 +90,25 @@ struct Shared {
     sessions: upload::Sessions,
     /// Held by whoever makes something visible or takes it away, so that a check and the change it allows are one step.
     changes: Mutex<()>,
+    /// How often they did.
+    changed: AtomicU64,
     /// Held for writing while garbage is swept, for reading by whoever promises a client that a blob will stay.
     sweep: RwLock<()>,
     /// Keeps other processes out; released when the last clone goes, or the process does.
     _lock: File,
 }
 
-type Changing<'a> = MutexGuard<'a, ()>;
+/// The right to change what is visible; when it ends, something may have changed.
+struct Changing<'a> {
+    changed: &'a AtomicU64,
+    _held: MutexGuard<'a, ()>,
+}
+
+impl Drop for Changing<'_> {
+    fn drop(&mut self) {
+        self.changed.fetch_add(1, Ordering::Release);
+    }
+}
 
 impl Store {
     /// Opens the store in `dir`, making it when the folder is absent or empty, and clears what a crash left behind.
@@ -107,7 +120,16 @@ impl Store {
         let sessions = upload::Sessions::found(&layout)?;
         let ledger = Ledger::new(options.quota_bytes, layout.bytes_of_blobs()?.saturating_add(sessions.bytes()));
         let (changes, sweep) = (Mutex::new(()), RwLock::new(()));
-        Ok(Store(Arc::new(Shared { layout, options, ledger, sessions, changes, sweep, _lock: lock })))
+        Ok(Store(Arc::new(Shared {
+            layout,
+            options,
+            ledger,
+            sessions,
+            changes,
+            changed: AtomicU64::default(),
+            sweep,
+            _lock: lock,
+        })))
     }
 
     /// How full the store and its disk are.
@@ -119,13 +141,19 @@ impl Store {
         Ok(Usage { used_bytes: self.0.ledger.used(), quota_bytes: self.0.options.quota_bytes, disk_free_bytes })
     }
 
+    /// Grows after every change: what was read when it was as it is now is still so.
+    pub fn changes(&self) -> u64 {
+        self.0.changed.load(Ordering::Acquire)
+    }
+
     fn layout(&self) -> &Layout {
         &self.0.layout
     }
 
     fn changing(&self) -> Changing<'_> {
         // The mutex guards no value that a panic could have left half done: the files are changed in whole steps.
-        self.0.changes.lock().unwrap_or_else(PoisonError::into_inner)
+        let held = self.0.changes.lock().unwrap_or_else(PoisonError::into_inner);
+        Changing { changed: &self.0.changed, _held: held }
     }
 
     /// Sets `bytes` aside under the quota, after a look at the disk.

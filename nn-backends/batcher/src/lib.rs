@@ -23,9 +23,9 @@ pub use admission::QUEUE_DELAY_MAX;
 pub use call::{Answer, Cached, Call, Inputs, TextUsage, Timing, Trace};
 pub use flows::{Caller, DEFAULT_WEIGHT};
 pub use model::{
-    BatchOptions, DEFAULT_CELLS_MAX_CPU, DEFAULT_CELLS_MAX_GPU, DEFAULT_DELAY_MAX, DEFAULT_QUEUE_MAX, DEFAULT_ROWS_MAX,
-    Described, Distant, Generation, Generator, INLINE_PROMPT_BYTES_MAX, Model, ModelInfo, ModelOptions, Pieces,
-    REQUEST_ROWS_MAX, Routed,
+    BatchOptions, Chunked, DEFAULT_CELLS_MAX_CPU, DEFAULT_CELLS_MAX_GPU, DEFAULT_DELAY_MAX, DEFAULT_QUEUE_MAX,
+    DEFAULT_ROWS_MAX, Described, Distant, DistantPieces, Generation, Generator, INLINE_PROMPT_BYTES_MAX, Model,
+    ModelInfo, ModelOptions, Pending, Pieces, REQUEST_ROWS_MAX, Routed,
 };
 pub use on_demand::{NotLoaded, OnDemand, Unavailable};
 pub use queue::INLINE_RUN_MAX;

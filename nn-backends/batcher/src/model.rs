@@ -16,8 +16,8 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 pub use division::REQUEST_ROWS_MAX;
-pub use elsewhere::{Described, Distant, Routed};
-pub use generating::{Generation, Generator, INLINE_PROMPT_BYTES_MAX, Pieces};
+pub use elsewhere::{Described, Distant, DistantPieces, Pending, Routed};
+pub use generating::{Chunked, Generation, Generator, INLINE_PROMPT_BYTES_MAX, Pieces};
 use headland_chat::Tokens;
 use headland_generation::Engine;
 use headland_nn_core::{Device, Executor, NnError, OutputSelection, Signature};
@@ -270,16 +270,32 @@ impl Model {
         self.counted(call, spill).await
     }
 
-    /// Answers piece by piece, if it is a language model that is here, and the request says `"stream": true` among its
-    /// parameters; otherwise nothing has happened.
+    /// Answers piece by piece, if it is a language model, and the request says `"stream": true` among its parameters;
+    /// otherwise nothing has happened.
     ///
     /// # Errors
     /// As [`Self::infer`].
     pub async fn stream(&self, call: &Call) -> Result<Option<Pieces>, NnError> {
         match &self.place {
+            Place::Elsewhere(elsewhere) if self.generates() && generating::asks_for_pieces(&call.inputs) => {
+                elsewhere.stream(call.clone()).await.map(Some)
+            }
             Place::Generating(generator) => generator.stream(call).await,
             Place::Here(_) | Place::Elsewhere(_) => Ok(None),
         }
+    }
+
+    /// As [`Self::stream`], without passing it on: for requests that were passed on to here.
+    ///
+    /// # Errors
+    /// As [`Self::infer`].
+    pub async fn stream_here(&self, call: &Call) -> Result<Option<Pieces>, NnError> {
+        let Place::Generating(generator) = &self.place else { return Ok(None) };
+        let pieces = generator.stream(call).await?;
+        if pieces.is_some() {
+            self.stats().passed_on();
+        }
+        Ok(pieces)
     }
 
     /// As [`Self::infer`], without passing it on: for requests that were passed on to here.

@@ -43,7 +43,8 @@ impl Failure {
             NnError::Runtime(_)
             | NnError::BadModel(_)
             | NnError::DeviceUnavailable(_)
-            | NnError::Unreachable { .. } => Failure::Backend,
+            | NnError::Unreachable { .. }
+            | NnError::BrokenOff { .. } => Failure::Backend,
             NnError::InvalidInput(_) | NnError::TooLarge(_) => Failure::Other,
         }
     }

@@ -49,6 +49,14 @@ pub enum NnError {
         /// Who was asked and what came of it, for the log.
         why: Arc<str>,
     },
+    /// Part of the answer was there when whoever gave it was lost. What was told stays told, so nobody else goes on with it.
+    #[error("the answer of model `{model}` broke off: the PoP that gave it cannot be reached any more; ask again")]
+    BrokenOff {
+        /// Name of the model.
+        model: Arc<str>,
+        /// Who gave it and what became of that, for the log.
+        why: Arc<str>,
+    },
     /// The device that was asked for is not there. Never replaced by another one.
     #[error("{0}")]
     DeviceUnavailable(Arc<str>),

@@ -1,23 +1,25 @@
 //! One request to one candidate: sent, answered, and understood. What came of it is counted here, whatever becomes of the
-//! whole.
+//! whole. An answer that comes in pieces (`pieces.rs`) is under way until its last.
 
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use headland_batcher::{Answer, Call, Trace};
+use headland_batcher::{Answer, Trace};
 use headland_nn_core::{Busy, NnError};
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
-use http::{HeaderMap, HeaderName, Request, StatusCode};
+use http::{HeaderMap, HeaderName, Request, Response, StatusCode};
+use hyper::body::Incoming;
 
 use crate::INFER_PATH;
 use crate::choose::View;
 use crate::fetch::authority;
 use crate::limits::{ANSWER_BYTES_MAX, STREAMS_MAX};
 use crate::live::Live;
+use crate::outcome::Outcome;
 use crate::peer::{Counters, Peer, RequestFailed, read};
-use crate::wire::{Frames, InferRequest, MEDIA_TYPE, Refused, decode_response};
+use crate::pieces::{Coming, FarPieces};
+use crate::wire::{Frames, InferRequest, MEDIA_TYPE, PIECES_MEDIA_TYPE, Refused, WireError, decode_response};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
@@ -32,19 +34,12 @@ pub(crate) struct Contender {
     pub live: Arc<Mutex<Live>>,
 }
 
-/// What came of asking a candidate.
-pub(crate) enum Outcome {
-    Answered(Answer),
-    /// The request itself cannot be answered, here or elsewhere.
-    Final(NnError),
-    /// No room: somebody else may have some.
-    Shed(NnError),
-    /// It did not run there.
-    Gone(NnError),
-    /// It did not get there: the connection's affair, which sees to that itself.
-    Unreached(NnError),
-    /// It failed, and may have run.
-    Failed(NnError),
+/// What is the same for everybody who is asked.
+pub(crate) struct Asking<'c> {
+    /// Name of the model.
+    pub model: &'c Arc<str>,
+    pub trace: &'c Trace,
+    pub deadline: Instant,
 }
 
 /// Why a candidate is asked.
@@ -68,60 +63,86 @@ impl Contender {
     }
 
     /// Asks it, and waits for the answer.
-    pub async fn ask(&self, request: InferRequest, call: &Call, why: Why, model: &Arc<str>) -> Outcome {
-        let counters = &self.peer.counters;
-        Counters::add(&counters.requests);
-        match why {
-            Why::First => {}
-            Why::Retry => Counters::add(&counters.retries),
-            Why::Hedge => Counters::add(&counters.hedges),
-        }
-        let under_way = UnderWay::begin(self);
-        let outcome = match self.exchange(request, &call.trace).await {
-            Ok((status, headers, body)) => self.understand(status, &headers, body, model),
-            Err(failed) => {
-                let error = NnError::unreachable(model.clone(), format!("{}: {failed}", self.peer.pop));
-                if failed.sent { Outcome::Failed(error) } else { Outcome::Unreached(error) }
-            }
+    pub async fn ask(self, request: InferRequest, asking: &Asking<'_>, why: Why) -> Outcome<Answer> {
+        let mut under_way = UnderWay::begin(self, why);
+        let contender = &under_way.contender;
+        let outcome = match contender.send(request, asking).await {
+            Ok(response) => contender.whole(response, asking).await,
+            Err(failed) => contender.failed(&failed, asking.model),
         };
         under_way.end(&outcome);
         outcome
     }
 
-    async fn exchange(
-        &self,
-        request: InferRequest,
-        trace: &Trace,
-    ) -> Result<(StatusCode, HeaderMap, Bytes), RequestFailed> {
-        let request = http_request(&self.peer, request, trace)?;
-        let (parts, body) = self.peer.send(request).await?.into_parts();
-        Ok((parts.status, parts.headers, read(body, ANSWER_BYTES_MAX).await?))
+    /// Asks it for an answer in pieces, and waits for the first.
+    pub async fn ask_for_pieces(self, request: InferRequest, asking: &Asking<'_>, why: Why) -> Outcome<FarPieces> {
+        let mut under_way = UnderWay::begin(self, why);
+        let contender = &under_way.contender;
+        let strange = || NnError::runtime(format!("{} answered whole what was to come in pieces", contender.peer.pop));
+        let outcome = match contender.send(InferRequest { stream: true, ..request }, asking).await {
+            Ok(response) if says(&response, PIECES_MEDIA_TYPE) => {
+                Coming::begin(response.into_body(), contender, asking).await
+            }
+            Ok(response) => contender.whole(response, asking).await.and_then(|_| Outcome::Failed(strange())),
+            Err(failed) => contender.failed(&failed, asking.model),
+        };
+        if !matches!(outcome, Outcome::Answered(_)) {
+            under_way.end(&outcome);
+        }
+        outcome.and_then(|coming| Outcome::Answered(FarPieces::new(coming, under_way, asking)))
     }
 
-    fn understand(&self, status: StatusCode, headers: &HeaderMap, body: Bytes, model: &Arc<str>) -> Outcome {
-        let pop = &self.peer.pop;
-        if headers.get(CONTENT_TYPE).is_none_or(|given| given != MEDIA_TYPE) {
-            return self.refused_by_gateway(status, headers, &body, model);
+    async fn send(&self, request: InferRequest, asking: &Asking<'_>) -> Result<Response<Incoming>, RequestFailed> {
+        self.peer.send(http_request(&self.peer, request, asking.trace)?).await
+    }
+
+    /// There is no answer, or not all of it.
+    pub fn failed<T>(&self, failed: &RequestFailed, model: &Arc<str>) -> Outcome<T> {
+        let error = NnError::unreachable(model.clone(), format!("{}: {failed}", self.peer.pop));
+        if failed.sent { Outcome::Failed(error) } else { Outcome::Unreached(error) }
+    }
+
+    /// What a PoP refused to do.
+    pub fn refused<T>(&self, refused: Refused, model: &Arc<str>) -> Outcome<T> {
+        match refused {
+            Refused::Failed(error) => Outcome::of(error),
+            Refused::NotHere(message) => {
+                let message = format!("{}: {message}", self.peer.pop);
+                Outcome::Gone(NnError::unreachable(model.clone(), message))
+            }
+        }
+    }
+
+    async fn whole(&self, response: Response<Incoming>, asking: &Asking<'_>) -> Outcome<Answer> {
+        let is_ours = says(&response, MEDIA_TYPE);
+        let (parts, body) = response.into_parts();
+        let body = match read(body, ANSWER_BYTES_MAX).await {
+            Ok(body) => body,
+            Err(failed) => return self.failed(&failed, asking.model),
+        };
+        if !is_ours {
+            return self.refused_by_gateway(parts.status, &parts.headers, &body, asking.model);
         }
         match decode_response(body) {
             Ok(Ok(answer)) => Outcome::Answered(answer),
-            Ok(Err(Refused::NotHere(message))) => {
-                Outcome::Gone(NnError::unreachable(model.clone(), format!("{pop}: {message}")))
-            }
-            Ok(Err(Refused::Failed(error))) => match &error {
-                NnError::InvalidInput(_) | NnError::TooLarge(_) | NnError::DeadlineExceeded { .. } => {
-                    Outcome::Final(error)
-                }
-                NnError::Overloaded { .. } => Outcome::Shed(error),
-                NnError::ShuttingDown { .. } | NnError::Unreachable { .. } => Outcome::Gone(error),
-                NnError::DeviceUnavailable(_) | NnError::BadModel(_) | NnError::Runtime(_) => Outcome::Failed(error),
-            },
-            Err(error) => Outcome::Failed(NnError::runtime(format!("the answer of {pop} cannot be read: {error}"))),
+            Ok(Err(refused)) => self.refused(refused, asking.model),
+            Err(error) => Outcome::Failed(self.unreadable(&error)),
         }
     }
 
+    /// What it sent is not what it should be.
+    pub fn unreadable(&self, error: &WireError) -> NnError {
+        NnError::runtime(format!("the answer of {} cannot be read: {error}", self.peer.pop))
+    }
+
     /// An answer that is not the model's: the gateway there refused the request before it reached one.
-    fn refused_by_gateway(&self, status: StatusCode, headers: &HeaderMap, body: &[u8], model: &Arc<str>) -> Outcome {
+    fn refused_by_gateway<T>(
+        &self,
+        status: StatusCode,
+        headers: &HeaderMap,
+        body: &[u8],
+        model: &Arc<str>,
+    ) -> Outcome<T> {
         let said: String = String::from_utf8_lossy(body).chars().take(500).collect();
         let error = || NnError::runtime(format!("{} answered {status}: {said}", self.peer.pop));
         match status {
@@ -154,21 +175,33 @@ fn http_request(peer: &Peer, request: InferRequest, trace: &Trace) -> Result<Req
     http.body(body).map_err(|error| RequestFailed::unsent(error.to_string()))
 }
 
+fn says(response: &Response<Incoming>, media_type: &str) -> bool {
+    response.headers().get(CONTENT_TYPE).is_some_and(|given| given == media_type)
+}
+
 /// A request under way, until this is dropped.
-struct UnderWay<'c> {
-    contender: &'c Contender,
+pub(crate) struct UnderWay {
+    pub contender: Contender,
     since: Instant,
     ended: bool,
 }
 
-impl<'c> UnderWay<'c> {
-    fn begin(contender: &'c Contender) -> Self {
+impl UnderWay {
+    fn begin(contender: Contender, why: Why) -> Self {
+        let counters = &contender.peer.counters;
+        Counters::add(&counters.requests);
+        match why {
+            Why::First => {}
+            Why::Retry => Counters::add(&counters.retries),
+            Why::Hedge => Counters::add(&counters.hedges),
+        }
         contender.peer.outstanding.fetch_add(1, Relaxed);
         contender.live().began();
         UnderWay { contender, since: Instant::now(), ended: false }
     }
 
-    fn end(mut self, outcome: &Outcome) {
+    /// Nothing more comes of it.
+    pub fn end<T>(&mut self, outcome: &Outcome<T>) {
         self.ended = true;
         let (now, counters) = (Instant::now(), &self.contender.peer.counters);
         let mut live = self.contender.live();
@@ -197,7 +230,7 @@ impl<'c> UnderWay<'c> {
     }
 }
 
-impl Drop for UnderWay<'_> {
+impl Drop for UnderWay {
     fn drop(&mut self) {
         self.contender.peer.outstanding.fetch_sub(1, Relaxed);
         let mut live = self.contender.live();
@@ -244,15 +277,17 @@ mod tests {
             priority: 0,
             deadline: None,
             attempt: 0,
+            stream: false,
         };
+        let asking = Asking { model: &"m".into(), trace: &Trace::default(), deadline: Instant::now() };
         for _ in 0..4 {
-            let outcome = contender.ask(request.clone(), &Call::default(), Why::First, &"m".into()).await;
+            let outcome = contender.clone().ask(request.clone(), &asking, Why::First).await;
             assert!(matches!(outcome, Outcome::Unreached(NnError::Unreachable { .. })));
         }
         assert_eq!(contender.live().standing(Instant::now()), Standing::Ready);
         assert_eq!((contender.peer.stats().outstanding, contender.peer.stats().failed), (0, 4));
         let idle = contender.live().cost();
-        drop(UnderWay::begin(&contender));
+        drop(UnderWay::begin(contender.clone(), Why::First));
         assert!(contender.live().cost() <= idle, "given up, it is under way no more");
     }
 }

@@ -3,7 +3,8 @@
 //! Stands where executors stand: below the model table, which takes a [`Peers`] route for a model like any other. A request
 //! leaves here over HTTP/2 and mutual TLS (`link.rs`), in the format of [`wire`], to the PoP that [`choose`] picks from the
 //! plan's candidates and what they have shown of themselves (`live.rs`); where one fails, the next is asked as long as there
-//! is time (`remote.rs`) and retries stay affordable (`budget.rs`). The other end is the gateway's peer plane, which looks
+//! is time (`remote.rs`) and retries stay affordable (`budget.rs`). A language model's answer may come in pieces (`pieces.rs`): once
+//! the first is there, nobody else is asked. The other end is the gateway's peer plane, which looks
 //! the model up among those that are loaded there: what was passed on goes no further.
 
 mod ask;
@@ -13,8 +14,10 @@ mod fetch;
 pub mod limits;
 mod link;
 mod live;
+mod outcome;
 mod peer;
 mod peers;
+mod pieces;
 mod random;
 mod remote;
 pub mod wire;

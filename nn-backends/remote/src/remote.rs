@@ -1,19 +1,19 @@
 //! A model at other PoPs: its candidates are asked, one after the other as need be, until one answers or the time is over.
 
-use std::pin::Pin;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
-use headland_batcher::{Answer, Call, Distant};
+use headland_batcher::{Answer, Call, Distant, DistantPieces, Pending};
 use headland_nn_core::{Busy, NnError, OutputSelection};
 use headland_package::{ModelName, ModelVersion, Sha256Digest};
 
-use crate::ask::{Contender, Outcome, Why};
+use crate::ask::{Asking, Contender, Why};
 use crate::budget::RetryBudget;
 use crate::choose::{Standing, View, choose};
 use crate::limits::{INFER_MAX, STREAMS_MAX};
+use crate::outcome::Outcome;
 use crate::random::Random;
 use crate::wire::InferRequest;
 
@@ -80,10 +80,18 @@ impl Remote {
             priority: call.priority,
             deadline: None,
             attempt: 0,
+            stream: false,
         })
     }
 
-    async fn attempts(&self, call: &Call, deadline: Instant) -> Result<Answer, NnError> {
+    /// Has one after the other asked, as need be, by `ask`.
+    async fn attempts<T, F: Future<Output = Outcome<T>>>(
+        &self,
+        call: &Call,
+        deadline: Instant,
+        hedging: bool,
+        ask: impl Fn(Contender, InferRequest, Why) -> F,
+    ) -> Result<T, NnError> {
         let request = self.request(call)?;
         let candidates = self.candidates();
         let mut attempts = Attempts { tried: vec![false; candidates.len()], asked: 0, verdict: None };
@@ -91,11 +99,11 @@ impl Remote {
         let start = |at: usize, attempt: u32, why: Why| {
             let left = Some(deadline.saturating_duration_since(Instant::now()));
             let request = InferRequest { deadline: left, attempt, ..request.clone() };
-            candidates[at].ask(request, call, why, &self.label)
+            ask(candidates[at].clone(), request, why)
         };
         let first = attempts.next(&candidates, &self.random).ok_or_else(|| self.nobody(&candidates))?;
         under_way.push(start(first, 0, Why::First));
-        let hedge_at = self.hedging.then(|| candidates[first].live().p95()).flatten().map(|p95| Instant::now() + p95);
+        let hedge_at = hedging.then(|| candidates[first].live().p95()).flatten().map(|p95| Instant::now() + p95);
         let mut hedge = std::pin::pin!(tokio::time::sleep_until(hedge_at.unwrap_or(deadline).into()));
         let mut hedges = hedge_at.is_some();
         loop {
@@ -124,6 +132,17 @@ impl Remote {
         }
     }
 
+    /// A request came.
+    fn asking<'c>(&'c self, call: &'c Call, arrived: Instant) -> Asking<'c> {
+        self.budget.lock().unwrap_or_else(PoisonError::into_inner).deposit(arrived);
+        let deadline = call.deadline.unwrap_or(arrived + INFER_MAX);
+        Asking { model: &self.label, trace: &call.trace, deadline }
+    }
+
+    fn late(&self) -> NnError {
+        NnError::DeadlineExceeded { model: self.label.clone() }
+    }
+
     /// Nobody can be asked.
     fn nobody(&self, candidates: &[Contender]) -> NnError {
         if candidates.iter().any(|candidate| candidate.peer.standing() == Standing::Full) {
@@ -135,17 +154,28 @@ impl Remote {
 }
 
 impl Distant for Remote {
-    fn infer(&self, call: Call) -> Pin<Box<dyn Future<Output = Result<Answer, NnError>> + Send + '_>> {
-        let arrived = Instant::now();
-        let deadline = call.deadline.unwrap_or(arrived + INFER_MAX);
-        self.budget.lock().unwrap_or_else(PoisonError::into_inner).deposit(arrived);
+    fn infer(&self, call: Call) -> Pending<'_, Answer> {
         Box::pin(async move {
-            let late = |_| NnError::DeadlineExceeded { model: self.label.clone() };
+            let arrived = Instant::now();
+            let asking = self.asking(&call, arrived);
+            let ask = |contender: Contender, request, why| contender.ask(request, &asking, why);
+            let attempts = self.attempts(&call, asking.deadline, self.hedging, ask);
             let mut answer =
-                tokio::time::timeout_at(deadline.into(), self.attempts(&call, deadline)).await.map_err(late)??;
+                tokio::time::timeout_at(asking.deadline.into(), attempts).await.map_err(|_| self.late())??;
             // As whoever asked here has seen it.
             answer.timing.total = arrived.elapsed();
             Ok(answer)
+        })
+    }
+
+    /// An answer in pieces is not hedged: what is usual of whole ones says nothing about the first piece of one.
+    fn stream(&self, call: Call) -> Pending<'_, Box<dyn DistantPieces>> {
+        Box::pin(async move {
+            let asking = self.asking(&call, Instant::now());
+            let ask = |contender: Contender, request, why| contender.ask_for_pieces(request, &asking, why);
+            let attempts = self.attempts(&call, asking.deadline, false, ask);
+            let pieces = tokio::time::timeout_at(asking.deadline.into(), attempts).await.map_err(|_| self.late())??;
+            Ok(Box::new(pieces) as Box<dyn DistantPieces>)
         })
     }
 }
@@ -165,8 +195,8 @@ enum Rank {
     Shed,
 }
 
-enum Noted {
-    Answer(Answer),
+enum Noted<T> {
+    Answer(T),
     Verdict(NnError),
     /// Somebody else may be asked; `free`, if nobody's time was taken yet.
     Open {
@@ -184,7 +214,7 @@ impl Attempts {
         Some(at)
     }
 
-    fn note(&mut self, outcome: Outcome, repeatable: bool) -> Noted {
+    fn note<T>(&mut self, outcome: Outcome<T>, repeatable: bool) -> Noted<T> {
         let (rank, error) = match outcome {
             Outcome::Answered(answer) => return Noted::Answer(answer),
             Outcome::Final(error) => return Noted::Verdict(error),

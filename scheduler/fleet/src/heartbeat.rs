@@ -3,7 +3,7 @@
 use headland_package::{AppName, ModelVersion, PopId};
 use serde::{Deserialize, Serialize};
 
-use crate::{Document, ModelKey, Place};
+use crate::{Document, HEARTBEAT_EVERY_MS, ModelKey, Place};
 
 /// How a PoP is. Kept in memory by whoever hears it, and never stored.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -52,6 +52,38 @@ pub struct Heartbeat {
 
 impl Document for Heartbeat {
     const WHAT: &'static str = "heartbeat";
+}
+
+impl Heartbeat {
+    /// Of a PoP that has nothing, holds nothing and was asked for nothing, with other members at `address` and callers at
+    /// `listen`.
+    pub fn new(pop: PopId, incarnation: u64, place: Place, address: String, listen: String) -> Self {
+        Heartbeat {
+            pop,
+            incarnation,
+            sequence: 0,
+            place,
+            address,
+            listen,
+            devices: Vec::new(),
+            era: 0,
+            epoch: 0,
+            generation: 0,
+            models: Vec::new(),
+            apps: Vec::new(),
+            demand: Vec::new(),
+            window_ms: HEARTBEAT_EVERY_MS,
+            round_trips: Vec::new(),
+            corrupt_sources: Vec::new(),
+            leaving: false,
+            storage_only: false,
+        }
+    }
+
+    /// Of a member that runs no models and has every file, as control planes do.
+    pub fn of_storage(pop: PopId, incarnation: u64, place: Place, address: String, listen: String) -> Self {
+        Heartbeat { storage_only: true, ..Heartbeat::new(pop, incarnation, place, address, listen) }
+    }
 }
 
 /// The most PoPs that a heartbeat says how far they are.

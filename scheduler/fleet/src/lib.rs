@@ -16,7 +16,7 @@ pub use heartbeat::{
     AppReport, Cost, Demand, DeviceReport, Heartbeat, ModelReport, ModelStanding, ROUND_TRIPS_MAX, RoundTrip,
 };
 pub use place::{Location, LocationError, Place};
-pub use record::{Aliases, AppRecord, Era, Intent, ModelKey, ModelRecord, Needs, PopRecord};
+pub use record::{Aliases, AppRecord, Era, Intent, ModelKey, ModelRecord, Needs, PolicyRecord, PolicyRule, PopRecord};
 
 /// How often a PoP says how it is.
 pub const HEARTBEAT_EVERY_MS: u64 = 2_000;
@@ -39,6 +39,8 @@ pub mod kind {
     pub const ROUTES: &str = "routes";
     /// What a rollout has come to: `[model]`.
     pub const ROLLOUT: &str = "rollout";
+    /// The one [`crate::PolicyRecord`]: [`crate::PolicyRecord::NAME`].
+    pub const POLICY: &str = "policy";
 }
 
 /// Kinds of subjects on the bus.

@@ -1,9 +1,12 @@
-//! What an operator has said, as the control store keeps it: models, aliases, apps, and what a PoP is to do.
+//! What an operator has said, as the control store keeps it: models, aliases, apps, the trust policy, and what a
+//! PoP is to do.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use headland_package::{Accelerator, AppName, ModelName, ModelVersion, PopId, RegionName, Sha256Digest};
+use headland_package::{
+    Accelerator, AppName, ModelName, ModelVersion, PlacementManifest, PopId, RegionName, Sha256Digest,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::Document;
@@ -36,8 +39,15 @@ pub struct ModelRecord {
     pub digest: Sha256Digest,
     /// Its files together, in bytes.
     pub bytes: u64,
+    /// Memory that it takes for more than its files from when it is loaded: a language model's for keys and values, in bytes.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub cache_bytes: u64,
     /// Where it may be.
     pub needs: Needs,
+}
+
+fn is_zero(bytes: &u64) -> bool {
+    *bytes == 0
 }
 
 impl Document for ModelRecord {
@@ -66,6 +76,20 @@ pub struct Needs {
     pub priority: u32,
 }
 
+impl From<PlacementManifest> for Needs {
+    fn from(placement: PlacementManifest) -> Self {
+        Needs {
+            accelerator: placement.accelerator,
+            min_replicas: placement.min_replicas,
+            max_replicas: placement.max_replicas,
+            min_domains: placement.min_domains,
+            regions: placement.regions,
+            memory_bytes: placement.memory.map(|memory| memory.0),
+            priority: placement.priority,
+        }
+    }
+}
+
 /// What other names of a model's versions stand for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Aliases {
@@ -92,6 +116,40 @@ pub struct AppRecord {
 
 impl Document for AppRecord {
     const WHAT: &'static str = "app record";
+}
+
+/// What the fleet's trust policy says, for the plan and for people: not the keys. Every member judges by its own policy file; this
+/// says what those are, so that nothing is planned for where it would be refused.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PolicyRecord {
+    /// Its rules, in the order they are held against an artifact: the first that fits decides, and what none fits is refused.
+    pub rules: Vec<PolicyRule>,
+}
+
+impl PolicyRecord {
+    /// What the one record of its kind is called.
+    pub const NAME: &str = "trust";
+}
+
+impl Document for PolicyRecord {
+    const WHAT: &'static str = "policy record";
+}
+
+/// A rule of the trust policy.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PolicyRule {
+    /// What it is called.
+    pub name: String,
+    /// The glob over `models/NAME` and `apps/NAME` that says what it decides about.
+    pub artifact: String,
+    /// Whether it admits anything at all.
+    pub admits: bool,
+    /// Where what it admits may run; anywhere when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub regions: Option<BTreeSet<String>>,
+    /// The classes of devices it may run on, `cpu` and `cuda`; any when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accelerators: Option<BTreeSet<String>>,
 }
 
 /// How old the store is, in milliseconds since 1970: one that was lost and made anew has a later era, and counts its epochs from

@@ -102,7 +102,12 @@ impl Plan {
             |path: &str| [".safetensors", ".onnx", ".gguf", ".bin", ".data"].iter().any(|end| path.ends_with(end));
         let files = self.package.files.iter().filter(|(path, _)| weights(path));
         let bytes: u64 = files.map(|(_, bytes)| bytes.len() as u64).sum();
-        bytes.saturating_add(self.generation.map_or(0, |generation| generation.cache_bytes()))
+        bytes.saturating_add(self.cache_bytes())
+    }
+
+    /// Memory it will take for keys and values, in bytes, if it is a language model.
+    pub fn cache_bytes(&self) -> u64 {
+        self.generation.map_or(0, |generation| generation.cache_bytes())
     }
 
     /// Loads it. Blocks for as long as that takes. `reservation` is corrected by what it came to, and lives as long as the

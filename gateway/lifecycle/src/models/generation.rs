@@ -14,6 +14,7 @@ use headland_package::serving::GenerationManifest;
 use headland_package::{ByteSize, MANIFEST, ModelPackage};
 
 use super::budget::Reservation;
+use super::build::BuildError;
 use super::settle::settle;
 
 /// Memory for keys and values, unless the package says otherwise or fewer do.
@@ -21,6 +22,18 @@ pub const DEFAULT_KV_CACHE_BYTES: u64 = 1 << 30;
 
 /// What runs language models, as its name appears everywhere.
 pub const BACKEND: &str = "headland";
+
+/// Memory for keys and values of a language model, in bytes; none for other models.
+///
+/// # Errors
+/// [`BuildError`] when the files are no usable package.
+pub fn cache_bytes(files: ModelFiles) -> Result<u64, BuildError> {
+    let package = ModelPackage::of(files)?;
+    match package.format.is_decoder() {
+        true => Ok(GenerationPlan::of(&package, Device::Cpu, None)?.cache_bytes()),
+        false => Ok(0),
+    }
+}
 
 /// How a language model is to be loaded.
 #[derive(Clone, Copy, Debug)]
@@ -97,5 +110,23 @@ impl GenerationPlan {
         let engine = Engine::start(info.name.as_str(), Box::new(decoder), tokens.clone(), options)?;
         settle(files);
         Ok(Model::generating(info, engine, tokens, Device::Cpu, Some(described)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use headland_package::folder;
+
+    use super::*;
+
+    #[test]
+    fn keys_and_values_are_reckoned_with_before_a_language_model_is_loaded() {
+        let of = |model: &str| cache_bytes(folder::open(&Path::new("../../models").join(model)).unwrap()).unwrap();
+        // Those of a token, of 32 full contexts.
+        assert_eq!(of("small-talk"), 2560 * 1024 * 32);
+        assert_eq!(of("digits"), 0);
+        assert!(cache_bytes(ModelFiles::new("nothing", [])).is_err());
     }
 }

@@ -71,7 +71,28 @@ pub struct StoredFile {
     pub digest: String,
 }
 
+/// How a version stands that is not loaded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// It waits for whoever asks for it.
+    Waits,
+    /// It is being loaded.
+    Loading,
+    /// The last load of it failed, for this reason.
+    Failed(String),
+}
+
 impl ModelControl {
+    /// How a version stands that is not in the table.
+    pub fn progress(&self, name: &ModelName, version: &ModelVersion) -> Progress {
+        let key = (name.clone(), version.clone());
+        if lock(&self.0.loads).contains_key(&key) {
+            return Progress::Loading;
+        }
+        let reason = lock(&self.0.failures).get(&key).map(|failure| chain(&*failure.error));
+        reason.map_or(Progress::Waits, Progress::Failed)
+    }
+
     /// What the registry has of this version.
     ///
     /// # Errors
@@ -129,18 +150,17 @@ impl ModelControl {
 
     /// What is known of a version without the registry.
     fn entry(&self, key: &Key, model: Option<&Verified<Arc<Model>>>) -> IndexEntry {
-        let loading = lock(&self.0.loads).contains_key(key);
-        let state = match (model, loading) {
-            (Some(_), _) => ModelState::Ready,
-            (None, true) => ModelState::Loading,
-            (None, false) => ModelState::Unavailable,
+        let (state, reason) = match (model, self.progress(&key.0, &key.1)) {
+            (Some(_), _) => (ModelState::Ready, None),
+            (None, Progress::Loading) => (ModelState::Loading, None),
+            (None, Progress::Waits) => (ModelState::Unavailable, None),
+            (None, Progress::Failed(reason)) => (ModelState::Unavailable, Some(reason)),
         };
-        let failure = || lock(&self.0.failures).get(key).map(|failure| chain(&*failure.error));
         IndexEntry {
             name: key.0.clone(),
             version: key.1.clone(),
             state,
-            reason: if state == ModelState::Unavailable { failure() } else { None },
+            reason,
             admitted: model.map(|model| model.evidence().to_string()),
             aliases: Vec::new(),
             in_registry: false,

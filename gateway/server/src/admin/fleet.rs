@@ -1,4 +1,5 @@
-//! `/admin/v1/pops`, `/placement`, `/plan`, `/rollouts`: the fleet, as a control plane sees it.
+//! `/admin/v1/pops`, `/placement`, `/plan`, `/rollouts`, `/policy/fleet`: the fleet, as a control plane sees it. `headland up` is one
+//! with a single PoP.
 
 use std::str::FromStr;
 use std::sync::Arc;
@@ -6,15 +7,16 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::routing::{get, post, put};
 use axum::{Json, Router};
+use headland_control::books::Books;
 use headland_control::rollout::{Rollout, RolloutState};
 use headland_control::{Control, ControlError, ModelPlaces, Planned, PopSummary};
 use headland_control_store::Role;
-use headland_fleet::Intent;
+use headland_fleet::{Intent, PolicyRecord};
 use headland_package::{ModelName, PopId};
-use headland_placement::{Because, ModelKey, Report, WhatIf};
+use headland_placement::{ModelKey, Report, WhatIf};
 use serde::{Deserialize, Serialize};
 
-use super::{Administration, Answer, DONE, Done, JsonBody, Named};
+use super::{Administration, Answer, JsonBody, Named};
 use crate::errors::{ApiError, Reason};
 
 /// Changes that one question may assume.
@@ -27,6 +29,7 @@ pub(super) fn routes() -> Router<Administration> {
         .route("/admin/v1/pops/{pop}/intent", put(set_intent))
         .route("/admin/v1/placement", get(placement))
         .route("/admin/v1/plan", post(plan))
+        .route("/admin/v1/policy/fleet", get(policy).put(set_policy))
         .route("/admin/v1/rollouts", get(rollouts))
         .route("/admin/v1/rollouts/{model}/state", put(set_rollout))
 }
@@ -42,6 +45,7 @@ impl From<ControlError> for ApiError {
         let reason = match &error {
             ControlError::NotFound(_) => Reason::NotFound,
             ControlError::Conflict(_) => Reason::Conflict,
+            ControlError::Invalid(_) => Reason::BadPolicy,
             ControlError::Key(_) => Reason::InvalidInput,
             ControlError::Busy(_) | ControlError::Store(_) | ControlError::Bus(_) => Reason::Overloaded,
         };
@@ -90,9 +94,26 @@ async fn set_intent(
     State(administration): State<Administration>,
     Named(pop): Named<PopId>,
     JsonBody(Wanted { intent }): JsonBody<Wanted>,
-) -> Done {
-    control(&administration)?.set_intent(&pop, intent).await?;
-    DONE
+) -> Answer<Intended> {
+    let control = control(&administration)?;
+    control.set_intent(&pop, intent).await?;
+    let so = match (intent, control.is_alone()) {
+        (Intent::Active, _) => "it is used like any other",
+        (Intent::Cordoned, false) => "it keeps what it holds and gets nothing new",
+        (Intent::Cordoned, true) => {
+            "the plan gives it nothing new; what is pushed to it or asked of it is loaded all the same, for there is no other PoP"
+        }
+        (Intent::Draining, _) => "what it holds is loaded elsewhere first; `headland pop show` tells how far that is",
+    };
+    Ok(Json(Intended { pop, intent, so }))
+}
+
+#[derive(Serialize)]
+struct Intended {
+    pop: PopId,
+    intent: Intent,
+    /// What follows from it.
+    so: &'static str,
 }
 
 #[derive(Serialize)]
@@ -103,13 +124,16 @@ struct Placement {
     /// How good the plan in force is; only the leader has one.
     #[serde(skip_serializing_if = "Option::is_none")]
     report: Option<Report>,
+    /// What that lacks, for people.
+    not_placed: Vec<String>,
 }
 
 async fn placement(State(administration): State<Administration>) -> Answer<Placement> {
     let control = control(&administration)?;
     let (role, epoch) = role(control);
     let report = control.planned().map(|planned| planned.report.clone());
-    Ok(Json(Placement { role, epoch, models: control.overview().models, report }))
+    let not_placed = report.iter().flat_map(|report| &report.unplaced).map(ToString::to_string).collect();
+    Ok(Json(Placement { role, epoch, models: control.overview().models, report, not_placed }))
 }
 
 #[derive(Default, Deserialize)]
@@ -128,7 +152,14 @@ struct PlanAnswer {
     text: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     explanation: Option<Vec<String>>,
+    /// What the plan is worth, where it is not followed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    note: Option<&'static str>,
 }
+
+/// What is said of a plan for a PoP that is its whole fleet.
+const ADVICE: &str =
+    "this gateway is its only PoP: it loads a model when it is first asked for, whatever the plan says";
 
 /// What the plan would be now, under these assumptions. Changes nothing.
 async fn plan(
@@ -154,7 +185,9 @@ async fn plan(
     let planned =
         planned.map_err(|error| ApiError::new(Reason::Conflict, format!("nothing can be planned: {error}")))?;
     let explanation = question.explain.map(|model| explain(&planned, &model)).transpose()?;
-    Ok(Json(PlanAnswer { text: planned.report.to_string(), report: planned.report.clone(), explanation }))
+    let (text, report) = (planned.report.to_string(), planned.report.clone());
+    let note = control.is_alone().then_some(ADVICE);
+    Ok(Json(PlanAnswer { text, report, explanation, note }))
 }
 
 /// Why a model is where it is, a line for each thing there is to say.
@@ -166,24 +199,49 @@ fn explain(planned: &Planned, model: &str) -> Result<Vec<String>, ApiError> {
             if known.is_empty() { "there is none".to_owned() } else { format!("there are: {}", known.join(", ")) };
         ApiError::new(Reason::NotFound, format!("no model `{model}` is planned, with its version; {known}"))
     };
-    let plan = planned.plan.model(&key).ok_or_else(missing)?;
-    let mut lines = Vec::new();
-    for replica in &plan.replicas {
-        let why = match &replica.because {
-            Because::Demand { saves, place } => {
-                format!("saves {saves:.1} ms of waiting a second, most of it for requests from {place}")
-            }
-            Because::Minimum => "the model asks for so many replicas".to_owned(),
-            Because::FailureDomains => "the model asks for so many failure domains".to_owned(),
-            Because::Kept => "it is there already, and moving it gains nothing".to_owned(),
-        };
-        lines.push(format!("{}: {why} ({:.1} requests/s)", replica.pop, replica.requests_per_s));
+    let explained = headland_placement::explain(&planned.input, &planned.plan, &planned.report, &key);
+    Ok(explained.ok_or_else(missing)?.to_string().lines().map(str::to_owned).collect())
+}
+
+#[derive(Serialize)]
+struct FleetPolicy {
+    #[serde(flatten)]
+    policy: PolicyRecord,
+    /// Grows with every change of the store's records.
+    revision: u64,
+}
+
+async fn policy(State(administration): State<Administration>) -> Answer<FleetPolicy> {
+    let kept = |books: &Books| books.policy().cloned();
+    let kept = control(&administration)?.books(kept).ok_or_else(|| {
+        let message = "the fleet has no policy record, so plans let every model run anywhere; \
+                       each PoP judges by its own policy all the same; set one with `headland policy set FILE`";
+        ApiError::new(Reason::NotFound, message)
+    })?;
+    Ok(Json(FleetPolicy { policy: kept.record, revision: kept.revision.0 }))
+}
+
+async fn set_policy(
+    State(administration): State<Administration>,
+    JsonBody(policy): JsonBody<PolicyRecord>,
+) -> Answer<PolicyRecord> {
+    let control = control(&administration)?;
+    if control.is_alone() {
+        let message = "plans are made by this gateway's own policy file, which is its fleet's; change that";
+        return Err(ApiError::new(Reason::Conflict, message));
     }
-    if lines.is_empty() {
-        lines.push("nowhere: nobody asks for it, and it asks for no replica".to_owned());
+    control.set_policy(&policy).await?;
+    Ok(Json(policy))
+}
+
+/// The control plane, where versions go out in waves.
+fn rolling(administration: &Administration) -> Result<&Control, ApiError> {
+    let control = control(administration)?;
+    if control.is_alone() {
+        let message = "with one PoP a new version is meant as soon as it is pushed, or as `stable` is moved to it: there are no waves";
+        return Err(ApiError::new(Reason::Conflict, message));
     }
-    lines.extend(planned.report.unplaced_of(&key).map(ToString::to_string));
-    Ok(lines)
+    Ok(control)
 }
 
 #[derive(Serialize)]
@@ -192,9 +250,8 @@ struct RolloutList {
 }
 
 async fn rollouts(State(administration): State<Administration>) -> Answer<RolloutList> {
-    let all =
-        |books: &headland_control::books::Books| books.rollouts.values().map(|kept| kept.record.clone()).collect();
-    Ok(Json(RolloutList { rollouts: control(&administration)?.books(all) }))
+    let all = |books: &Books| books.rollouts.values().map(|kept| kept.record.clone()).collect();
+    Ok(Json(RolloutList { rollouts: rolling(&administration)?.books(all) }))
 }
 
 #[derive(Deserialize)]
@@ -225,5 +282,5 @@ async fn set_rollout(
         (RolloutState::Done, _) => Err(format!("version {} serves everywhere; the rollout is done", rollout.to)),
         (RolloutState::Back { reason }, _) => Err(format!("the rollout was taken back already: {reason}")),
     };
-    Ok(Json(control(&administration)?.change_rollout(&model, change).await?))
+    Ok(Json(rolling(&administration)?.change_rollout(&model, change).await?))
 }

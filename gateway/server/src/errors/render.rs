@@ -33,17 +33,10 @@ impl Shape {
     }
 }
 
-/// Writes `error` for a client, and what is not for clients into the log.
+/// Writes `error` for a client.
 pub(crate) fn render(error: &ApiError, shape: Shape, request_id: &str) -> Response {
     let row = error.reason.row();
-    if let Some(cause) = &error.cause {
-        tracing::error!(request_id, cause = &**cause, "request failed");
-    }
-    // Whoever is asked about a failure of ours finds it in the log by this id.
-    let message = match row.status.as_u16() {
-        500 => format!("{} (request id {request_id})", error.message),
-        _ => error.message.clone(),
-    };
+    let message = message(error, request_id);
     let (content_type, body) = match shape {
         Shape::Kserve => ("application/json", json!({ "error": message })),
         Shape::OpenAi => ("application/json", openai(error, message)),
@@ -65,6 +58,23 @@ pub(crate) fn render(error: &ApiError, shape: Shape, request_id: &str) -> Respon
         response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
     }
     response
+}
+
+/// The same for a client of OpenAI's API whose answer has begun.
+pub(crate) fn midway(error: &ApiError, request_id: &str) -> serde_json::Value {
+    openai(error, message(error, request_id))
+}
+
+/// What a client is told. What is not for clients goes into the log.
+fn message(error: &ApiError, request_id: &str) -> String {
+    if let Some(cause) = &error.cause {
+        tracing::error!(request_id, cause = &**cause, "request failed");
+    }
+    // Whoever is asked about a failure of ours finds it in the log by this id.
+    match error.reason.row().status.as_u16() {
+        500 => format!("{} (request id {request_id})", error.message),
+        _ => error.message.clone(),
+    }
 }
 
 fn openai(error: &ApiError, message: String) -> serde_json::Value {

@@ -1,7 +1,7 @@
 //! `POST /v1/chat/completions` and `/v1/completions`: an answer token by token, told as it comes or when it is whole.
 //!
 //! What a body means and how answers are written is `headland-completions`; here it meets HTTP. A model that runs at another
-//! PoP is asked by tensors, and its answer comes whole.
+//! PoP is asked by tensors, and its answer comes as the object or the chunks that are told.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -12,14 +12,14 @@ use axum::extract::State;
 use axum::response::Response;
 use bytes::Bytes;
 use futures_util::stream;
-use headland_batcher::{Call, Caller, Generation, Generator, Model};
-use headland_completions::{Asked, Chunks, Completion, Kind};
+use headland_batcher::{Call, Caller, Chunked, Generator, Model, Pieces};
+use headland_completions::{Asked, Completion, Kind};
 use headland_nn_core::{NamedTensor, NnError, Tensor};
 use http::Request;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use serde_json::Value;
 
-use crate::errors::{ApiError, Reason};
+use crate::errors::{ApiError, Reason, midway};
 use crate::gateway::Gateway;
 use crate::observe::{Served, trace_of};
 use crate::{body, lookup, offload};
@@ -39,6 +39,8 @@ struct Head {
     created_unix_s: u64,
     /// As the client called it.
     model: String,
+    /// The request's, by which the log knows it.
+    request_id: Arc<str>,
 }
 
 async fn create(State(gateway): State<Arc<Gateway>>, kind: Kind, request: Request<Body>) -> Result<Response, ApiError> {
@@ -51,10 +53,11 @@ async fn create(State(gateway): State<Arc<Gateway>>, kind: Kind, request: Reques
     let completion = Arc::new(offload::run(&gateway, deadline, held.len(), parse).await??);
     let name = completion.options().model.clone();
     let model = lookup::model(&gateway, &name, None).await?;
-    let id = trace.request_id.as_deref().unwrap_or_default();
+    let request_id = trace.request_id.clone().unwrap_or_default();
     let prefix = if kind == Kind::Chat { "chatcmpl" } else { "cmpl" };
     let created = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let head = Head { kind, id: format!("{prefix}-{id}"), created_unix_s: created.as_secs(), model: name };
+    let id = format!("{prefix}-{request_id}");
+    let head = Head { kind, id, created_unix_s: created.as_secs(), model: name, request_id };
     let served = Served::Model(model.info().name.to_arc());
     let mut response = match model.generator().cloned() {
         Some(generator) => {
@@ -63,7 +66,7 @@ async fn create(State(gateway): State<Arc<Gateway>>, kind: Kind, request: Reques
         }
         None if model.generates() => {
             let call = Call { inputs: tensors(&held)?.into(), deadline: Some(deadline), trace, ..Call::default() };
-            elsewhere(&model, call, &completion, &head).await?
+            elsewhere(model, call, &completion, head).await?
         }
         None => return Err(writes_nothing(&gateway, &model)),
     };
@@ -81,21 +84,18 @@ async fn here(
     deadline: Instant,
 ) -> Result<Response, ApiError> {
     let options = completion.options();
-    let Head { kind, id, created_unix_s, model: name } = head;
-    let begin = |asked: Asked| {
-        let generation = generator.begin(asked.requests, &Caller::native(), Some(deadline));
+    let Head { kind, id, created_unix_s, model: name, request_id } = head;
+    let begin = |requests| {
+        let generation = generator.begin(requests, &Caller::native(), Some(deadline));
         generation.map_err(|refused| ApiError::refused(kind, &refused, generator.error_of(&refused)))
     };
     if options.stream {
-        let chunks = Chunks::new(kind, id, created_unix_s, name, asked.each, options.include_usage());
-        let chunks = chunks.with_calls(asked.calls.clone());
-        let begins = asked.echoes.iter().enumerate();
-        let begins = begins.filter_map(|(index, echo)| chunks.begin(index, echo.as_deref())).collect();
-        let generation = begin(asked)?;
-        return Ok(event_stream(Telling { _model: model, generation, chunks, begins: Some(begins), ended: false }));
+        let chunks = asked.chunks(kind, id, created_unix_s, name, options.include_usage());
+        let chunked = Chunked::new(begin(asked.requests)?, chunks, &asked.echoes);
+        return Ok(event_stream(model, Source::Here(Box::new(chunked)), request_id));
     }
     let mut whole = asked.whole(kind, id, created_unix_s, name);
-    let mut generation = begin(asked)?;
+    let mut generation = begin(asked.requests)?;
     while let Some((index, delta)) = generation.next().await {
         if let Some(Err(error)) = &delta.end {
             return Err(error.clone().into());
@@ -106,56 +106,91 @@ async fn here(
     Ok(json(&whole.finish(&|id| tokens.token(id))))
 }
 
+/// An answer of another PoP's.
+async fn elsewhere(model: Arc<Model>, call: Call, completion: &Completion, head: Head) -> Result<Response, ApiError> {
+    let call = Call { wanted: model.select(["completion"])?, ..call };
+    if completion.options().stream {
+        let pieces = model.stream(&call).await?.ok_or_else(|| strange("it is not to come in pieces"))?;
+        let request_id = head.request_id.clone();
+        return Ok(event_stream(model, Source::Elsewhere(Box::new(pieces), head), request_id));
+    }
+    let answer = model.infer(call).await?;
+    Ok(json(&head.over(&answer.outputs)?))
+}
+
+impl Head {
+    /// What another PoP wrote, as whoever asked here is to see it.
+    fn over(&self, outputs: &[NamedTensor]) -> Result<Value, ApiError> {
+        let object = outputs.first().and_then(|output| output.tensor.strings().ok()?.first().copied());
+        let object = object.ok_or_else(|| strange("it has no `completion`"))?;
+        let mut object: Value = serde_json::from_slice(object).map_err(|error| strange(&error.to_string()))?;
+        let fields = object.as_object_mut().ok_or_else(|| strange("its `completion` is no object"))?;
+        fields.insert("id".to_owned(), self.id.as_str().into());
+        fields.insert("model".to_owned(), self.model.as_str().into());
+        fields.insert("created".to_owned(), self.created_unix_s.into());
+        Ok(object)
+    }
+}
+
+fn strange(what: &str) -> ApiError {
+    ApiError::internal("the other PoP's answer cannot be read", what)
+}
+
+/// Where the chunks of a stream come from.
+enum Source {
+    Here(Box<Chunked>),
+    Elsewhere(Box<Pieces>, Head),
+}
+
+impl Source {
+    /// The next chunk; `None` after the last.
+    async fn next(&mut self) -> Result<Option<Value>, ApiError> {
+        match self {
+            Source::Here(chunked) => Ok(chunked.next().await?),
+            Source::Elsewhere(pieces, head) => {
+                let piece = pieces.next().await?;
+                piece.map(|outputs| head.over(&outputs)).transpose()
+            }
+        }
+    }
+}
+
 /// A stream that is being told.
 struct Telling {
     /// Held for as long as it answers: a model in use is not put out to make room.
     _model: Arc<Model>,
-    generation: Generation,
-    chunks: Chunks,
-    /// The first events, until they are told.
-    begins: Option<String>,
+    source: Source,
+    request_id: Arc<str>,
     ended: bool,
 }
 
 impl Telling {
-    /// The next events; `None` after the last.
+    /// The next event; `None` after the last.
     async fn next(&mut self) -> Option<String> {
-        if let Some(begins) = self.begins.take().filter(|begins| !begins.is_empty()) {
-            return Some(begins);
+        if self.ended {
+            return None;
         }
-        while !self.ended {
-            let Some((index, delta)) = self.generation.next().await else {
-                self.ended = true;
-                return Some(self.chunks.end());
-            };
-            if let Some(Err(error)) = &delta.end {
-                self.ended = true;
-                return Some(Chunks::failure(&told(error)));
-            }
-            let tokens = self.generation.generator().tokens();
-            if let Some(event) = self.chunks.delta(index, &delta, &|id| tokens.token(id)) {
-                return Some(event);
-            }
-        }
-        None
+        let next = self.source.next().await;
+        self.ended = !matches!(next, Ok(Some(_)));
+        Some(match next {
+            Ok(Some(chunk)) => event(&chunk),
+            Ok(None) => "data: [DONE]\n\n".to_owned(),
+            Err(error) => event(&midway(&error, &self.request_id)),
+        })
     }
 }
 
-/// What a client is told of an answer that fails on its way.
-fn told(error: &NnError) -> String {
-    ApiError::from(error.clone()).message().to_owned()
+fn event(object: &Value) -> String {
+    format!("data: {object}\n\n")
 }
 
-fn event_stream(telling: Telling) -> Response {
+fn event_stream(model: Arc<Model>, source: Source, request_id: Arc<str>) -> Response {
+    let telling = Telling { _model: model, source, request_id, ended: false };
     let events = stream::unfold(telling, |mut telling| async move {
         let event = telling.next().await?;
         Some((Ok::<_, Infallible>(Bytes::from(event)), telling))
     });
-    events_of(Body::from_stream(events))
-}
-
-fn events_of(body: Body) -> Response {
-    let mut response = Response::new(body);
+    let mut response = Response::new(Body::from_stream(events));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     response
@@ -171,22 +206,6 @@ fn json(object: &Value) -> Response {
 fn tensors(body: &Bytes) -> Result<Vec<NamedTensor>, ApiError> {
     let body = Tensor::from_strings([1], &[body]).map_err(NnError::from)?;
     Ok(vec![NamedTensor::new("parameters", body)])
-}
-
-/// An answer of another PoP, which has come whole.
-async fn elsewhere(model: &Model, call: Call, completion: &Completion, head: &Head) -> Result<Response, ApiError> {
-    let strange = |what: &str| ApiError::internal("the other PoP's answer cannot be read", what);
-    let answer = model.infer(Call { wanted: model.select(["completion"])?, ..call }).await?;
-    let object = answer.outputs.first().and_then(|output| output.tensor.strings().ok()?.first().copied());
-    let object = object.ok_or_else(|| strange("it has no `completion`"))?;
-    let mut object: Value = serde_json::from_slice(object).map_err(|error| strange(&error.to_string()))?;
-    object["id"] = head.id.as_str().into();
-    object["model"] = head.model.as_str().into();
-    object["created"] = head.created_unix_s.into();
-    if !completion.options().stream {
-        return Ok(json(&object));
-    }
-    Ok(events_of(Body::from(Chunks::of_whole(head.kind, object, completion.options().include_usage()))))
 }
 
 fn writes_nothing(gateway: &Gateway, model: &Model) -> ApiError {

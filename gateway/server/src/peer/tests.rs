@@ -4,6 +4,7 @@ mod answers;
 mod blobs;
 mod failures;
 mod limits;
+mod streams;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

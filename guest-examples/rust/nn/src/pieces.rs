@@ -22,7 +22,7 @@ pub struct Piece {
 /// How an answer ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct End {
-    /// `stop` where the model ended it, `length` where it has as many tokens as it may.
+    /// `stop` where the model ended it, `tool_calls` where it ended with calls, `length` where it has as many tokens as it may.
     pub finish_reason: String,
     /// What it took: OpenAI's `usage`, in JSON.
     pub usage: String,

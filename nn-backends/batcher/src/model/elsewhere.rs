@@ -6,11 +6,15 @@
 use std::pin::Pin;
 use std::sync::Arc;
 
-use headland_nn_core::{Device, NnError, Signature};
+use headland_nn_core::{Device, NamedTensor, NnError, Signature};
 
+use super::generating::{DistantAnswer, Pieces};
 use super::{Model, ModelInfo, Place};
 use crate::call::{Answer, Call};
 use crate::stats::ModelStats;
+
+/// What comes from elsewhere, sooner or later.
+pub type Pending<'a, T> = Pin<Box<dyn Future<Output = Result<T, NnError>> + Send + 'a>>;
 
 /// The way to a model that runs elsewhere.
 pub trait Distant: Send + Sync {
@@ -20,7 +24,22 @@ pub trait Distant: Send + Sync {
     /// # Errors
     /// The same that the model gives where it runs, [`NnError::DeadlineExceeded`] when the call's deadline passes first, and
     /// [`NnError::Unreachable`] when nobody who has it can be reached.
-    fn infer(&self, call: Call) -> Pin<Box<dyn Future<Output = Result<Answer, NnError>> + Send + '_>>;
+    fn infer(&self, call: Call) -> Pending<'_, Answer>;
+
+    /// Has the request answered there piece by piece; the first one is there when this ends.
+    ///
+    /// # Errors
+    /// As [`Self::infer`].
+    fn stream(&self, call: Call) -> Pending<'_, Box<dyn DistantPieces>>;
+}
+
+/// The pieces of an answer that is made elsewhere. Dropping it gives up what has not come.
+pub trait DistantPieces: Send {
+    /// The next piece; `None` after the last.
+    ///
+    /// # Errors
+    /// What ended the answer before its time; [`NnError::BrokenOff`] where whoever gave it was lost.
+    fn next(&mut self) -> Pending<'_, Option<Vec<NamedTensor>>>;
 }
 
 /// What whoever runs a model says of it: as much as its callers may ask.
@@ -39,7 +58,16 @@ pub struct Described {
 pub(super) struct Elsewhere {
     pub described: Described,
     pub distant: Arc<dyn Distant>,
-    pub stats: ModelStats,
+    pub stats: Arc<ModelStats>,
+}
+
+impl Elsewhere {
+    /// Has the request answered piece by piece, and counts it.
+    pub async fn stream(&self, call: Call) -> Result<Pieces, NnError> {
+        let mut answer = DistantAnswer::begin(self.stats.clone());
+        answer.begun(self.distant.stream(call).await)?;
+        Ok(Pieces::elsewhere(answer))
+    }
 }
 
 /// A model that runs elsewhere, as the table of models takes it. There is no way to one from executors, and so none from
@@ -51,7 +79,7 @@ impl Routed {
     /// A model as it was described, at the end of `distant`.
     pub fn new(described: Described, distant: Arc<dyn Distant>) -> Self {
         let info = described.info.clone();
-        let elsewhere = Elsewhere { described, distant, stats: ModelStats::default() };
+        let elsewhere = Elsewhere { described, distant, stats: Arc::default() };
         Routed(Arc::new(Model::at(info, Place::Elsewhere(Box::new(elsewhere)))))
     }
 

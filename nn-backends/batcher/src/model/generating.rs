@@ -4,6 +4,8 @@
 //! Inference Protocol and other PoPs send (`tensors`). Either way the engine answers token by token, and
 //! who goes away before the end gives the memory back.
 
+mod chunked;
+mod pieces;
 mod tensors;
 
 use std::future::poll_fn;
@@ -20,9 +22,11 @@ use super::tokenising::on_a_thread;
 use crate::call::Timing;
 use crate::flows::Caller;
 use crate::stats::ModelStats;
-pub use tensors::Pieces;
-pub(super) use tensors::is_signature;
+pub use chunked::Chunked;
+pub(super) use pieces::DistantAnswer;
+pub use pieces::Pieces;
 use tensors::signature;
+pub(super) use tensors::{asks_for_pieces, is_signature};
 
 /// A body longer than this is tokenised on a blocking thread, so that it delays nobody else's request; forms that answers are
 /// to have are always compiled there.

@@ -36,6 +36,8 @@ pub struct InferRequest {
     pub deadline: Option<Duration>,
     /// How often it was sent before, to others.
     pub attempt: u32,
+    /// Whether its answer is to come in pieces.
+    pub stream: bool,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -57,6 +59,8 @@ struct Head<'a> {
     deadline_us: Option<u64>,
     #[serde(default)]
     attempt: u32,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    stream: bool,
 }
 
 impl InferRequest {
@@ -81,6 +85,7 @@ impl InferRequest {
             priority: self.priority,
             deadline_us: self.deadline.map(|left| u64::try_from(left.as_micros()).unwrap_or(u64::MAX)),
             attempt: self.attempt,
+            stream: self.stream,
         };
         Ok(encode(&head, tensors.iter().map(|input| &input.tensor)))
     }
@@ -106,6 +111,7 @@ impl InferRequest {
             priority: head.priority,
             deadline: head.deadline_us.map(Duration::from_micros),
             attempt: head.attempt,
+            stream: head.stream,
         })
     }
 }

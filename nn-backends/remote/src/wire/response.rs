@@ -59,7 +59,7 @@ struct TimingHead {
 
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
-enum ErrorHead<'a> {
+pub(super) enum ErrorHead<'a> {
     NotHere { message: Cow<'a, str> },
     InvalidInput { message: Cow<'a, str> },
     TooLarge { message: Cow<'a, str> },
@@ -68,6 +68,7 @@ enum ErrorHead<'a> {
     DeadlineExceeded { model: Cow<'a, str> },
     ShuttingDown { model: Cow<'a, str> },
     Unreachable { model: Cow<'a, str>, message: Cow<'a, str> },
+    BrokenOff { model: Cow<'a, str>, message: Cow<'a, str> },
     DeviceUnavailable { message: Cow<'a, str> },
     BadModel { message: Cow<'a, str> },
     Runtime { message: Cow<'a, str> },
@@ -133,7 +134,7 @@ pub fn decode_response(body: Bytes) -> Result<Result<Answer, Refused>, WireError
     }
 }
 
-fn error_head(error: &NnError) -> ErrorHead<'_> {
+pub(super) fn error_head(error: &NnError) -> ErrorHead<'_> {
     match error {
         NnError::InvalidInput(message) => ErrorHead::InvalidInput { message: short(message) },
         NnError::TooLarge(message) => ErrorHead::TooLarge { message: short(message) },
@@ -146,6 +147,7 @@ fn error_head(error: &NnError) -> ErrorHead<'_> {
         NnError::DeadlineExceeded { model } => ErrorHead::DeadlineExceeded { model: short(model) },
         NnError::ShuttingDown { model } => ErrorHead::ShuttingDown { model: short(model) },
         NnError::Unreachable { model, why } => ErrorHead::Unreachable { model: short(model), message: short(why) },
+        NnError::BrokenOff { model, why } => ErrorHead::BrokenOff { model: short(model), message: short(why) },
         NnError::DeviceUnavailable(message) => ErrorHead::DeviceUnavailable { message: short(message) },
         NnError::BadModel(message) => ErrorHead::BadModel { message: short(message) },
         NnError::Runtime(message) => ErrorHead::Runtime { message: short(message) },
@@ -153,7 +155,7 @@ fn error_head(error: &NnError) -> ErrorHead<'_> {
 }
 
 impl ErrorHead<'_> {
-    fn restore(self) -> Refused {
+    pub fn restore(self) -> Refused {
         Refused::Failed(match self {
             ErrorHead::NotHere { message } => return Refused::NotHere(message.into_owned()),
             ErrorHead::InvalidInput { message } => NnError::InvalidInput(message.into()),
@@ -173,6 +175,7 @@ impl ErrorHead<'_> {
             ErrorHead::Unreachable { model, message } => {
                 NnError::Unreachable { model: model.into(), why: message.into() }
             }
+            ErrorHead::BrokenOff { model, message } => NnError::BrokenOff { model: model.into(), why: message.into() },
             ErrorHead::DeviceUnavailable { message } => NnError::DeviceUnavailable(message.into()),
             ErrorHead::BadModel { message } => NnError::BadModel(message.into()),
             ErrorHead::Runtime { message } => NnError::Runtime(message.into()),

@@ -21,6 +21,7 @@ fn request(inputs: Inputs) -> InferRequest {
         priority: 3,
         deadline: Some(Duration::from_micros(1_500_001)),
         attempt: 2,
+        stream: true,
     }
 }
 
@@ -55,7 +56,7 @@ fn a_request_of_every_type_is_read_back_as_views_of_the_body() {
     }
     assert_eq!((&read.model, &read.version, read.digest), (&sent.model, &sent.version, sent.digest));
     assert_eq!((&*read.caller.name, read.caller.weight, read.priority), ("app", 7, 3));
-    assert_eq!((read.deadline, read.attempt, read.outputs), (sent.deadline, 2, sent.outputs));
+    assert_eq!((read.deadline, read.attempt, read.stream, read.outputs), (sent.deadline, 2, true, sent.outputs));
 }
 
 #[test]
@@ -90,6 +91,7 @@ fn every_error_is_restored() {
         NnError::DeadlineExceeded { model: "m".into() },
         NnError::ShuttingDown { model: "m".into() },
         NnError::unreachable("m", "fra2: refused"),
+        NnError::BrokenOff { model: "m".into(), why: "fra2: reset".into() },
         NnError::DeviceUnavailable("no cuda:3".into()),
         NnError::bad_model("config.json: no"),
         NnError::runtime("it broke"),

@@ -192,7 +192,7 @@ async fn requests_keep_their_ids_from_pop_to_pop() {
 }
 
 /// The language model that was trained here.
-fn small_talk() -> Arc<Model> {
+pub(super) fn small_talk() -> Arc<Model> {
     let files = folder::open(Path::new("../../models/small-talk")).unwrap();
     let tokens = Arc::new(Tokens::open(&files).unwrap());
     let options = DecoderOptions {
@@ -211,7 +211,7 @@ fn small_talk() -> Arc<Model> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_language_model_elsewhere_answers_in_the_same_words_and_whole() {
+async fn a_language_model_elsewhere_answers_in_the_same_words() {
     let fleet = Fleet::new();
     let here = small_talk();
     let pop = fleet.pop("fra2", [small_talk()]).await;
@@ -229,11 +229,24 @@ async fn a_language_model_elsewhere_answers_in_the_same_words_and_whole() {
     let (one, other) = (one.json(), other.json());
     assert!(one["choices"][0]["message"]["content"].as_str().unwrap().starts_with("The sky is blue because"), "{one}");
     assert_eq!((&one["choices"], &one["usage"]), (&other["choices"], &other["usage"]));
-    let streamed = post(&far, "/v1/chat/completions", body(r#", "stream": true"#)).await;
-    assert_eq!(streamed.header("content-type"), Some("text/event-stream"));
-    let text = streamed.text();
-    assert!(text.contains(one["choices"][0]["message"]["content"].as_str().unwrap()), "{text}");
-    assert!(text.ends_with("data: [DONE]\n\n") && text.contains("chat.completion.chunk"), "{text}");
     let refused = post(&far, "/v1/chat/completions", body(r#", "top_p": 9"#)).await;
     assert_eq!((refused.status.as_u16(), &refused.json()["error"]["code"]), (400, &"invalid_input".into()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_language_model_has_its_own_time_to_answer_on_every_route() {
+    // Far less than an answer takes.
+    let limits = Limits { infer_max: Duration::from_millis(1), ..Limits::default() };
+    let fleet = Fleet::new();
+    let here = small_talk();
+    let pop = fleet.pop_with("fra2", gateway([small_talk()], limits), None, "127.0.0.1:0").await;
+    let origin = fleet.origin();
+    origin.routed(&here, vec![pop.share(1.0)]).await;
+    let body =
+        r#"{"model": "small-talk", "messages": [{"role": "user", "content": "What is Headland?"}], "temperature": 0}"#;
+    let far = post(&routed(origin.gateway.clone()), "/v1/chat/completions", body).await;
+    assert_eq!(far.status.as_u16(), 200, "{}", far.text());
+    let tensor = r#"{"inputs": [{"name": "messages", "datatype": "BYTES", "shape": [1], "data": ["[{\"role\": \"user\", \"content\": \"What is Headland?\"}]"]}]}"#;
+    let native = post(&routed(gateway([here], limits)), "/v2/models/small-talk/infer", tensor).await;
+    assert_eq!(native.status.as_u16(), 200, "{}", native.text());
 }

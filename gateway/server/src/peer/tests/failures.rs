@@ -262,7 +262,9 @@ async fn a_pop_that_drains_finishes_what_it_has_and_is_asked_no_more() {
     }
     // Meanwhile it may take a last one, or nothing.
     let meanwhile = spawn(&model, call(2.0));
-    (0..2).for_each(|_| leave.send(()).unwrap());
+    leave.send(()).unwrap();
+    // The PoP may have gone with its model already.
+    let _ = leave.send(());
     assert_eq!(value(&under_way.await.unwrap().unwrap()), 1.25, "what was under way is answered");
     assert!([2.25, 2.5].contains(&value(&meanwhile.await.unwrap().unwrap())));
     assert_eq!(drained.await.unwrap(), Drained { cut: 0 });

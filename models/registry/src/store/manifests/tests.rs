@@ -237,3 +237,20 @@ fn damaged_manifests_and_tags_are_told_and_can_be_deleted() {
     fixture.store.move_tag(&repo(MODEL), &tag("1"), info.digest).unwrap();
     assert_eq!(by_tag(&fixture, "1").unwrap().info, info);
 }
+
+#[test]
+fn every_change_is_counted_and_no_reading() {
+    let fixture = Fixture::new();
+    let before = fixture.store.changes();
+    let info = fixture.push(MODEL, "1", &["weights"]);
+    let pushed = fixture.store.changes();
+    assert!(pushed > before);
+    assert!(by_tag(&fixture, "1").is_some());
+    assert_eq!(fixture.store.changes(), pushed);
+    fixture.store.move_tag(&repo(MODEL), &tag("stable"), info.digest).unwrap();
+    let moved = fixture.store.changes();
+    fixture.store.delete_tag(&repo(MODEL), &tag("stable")).unwrap();
+    let untagged = fixture.store.changes();
+    fixture.store.delete_manifest(&repo(MODEL), info.digest).unwrap();
+    assert!(pushed < moved && moved < untagged && untagged < fixture.store.changes());
+}

@@ -10,24 +10,28 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use headland_completions::{AskError, Completion, Kind};
 use headland_nn_core::{DType, Dim, NamedTensor, NnError, OutputSelection, Signature, Tensor, TensorError, TensorSpec};
+use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::{RawValue, to_raw_value};
 
-use super::{Generation, Generator};
+use super::pieces::wants_chunks;
+use super::{Chunked, Generator, Pieces};
 use crate::call::{Answer, Call, Inputs};
 
 /// The prompt, and the answer.
-const TEXT: &str = "text";
+pub(super) const TEXT: &str = "text";
 /// The conversation.
 const MESSAGES: &str = "messages";
 /// Everything else.
 const PARAMETERS: &str = "parameters";
 /// How each answer ended; empty while it has not.
-const FINISH_REASON: &str = "finish_reason";
+pub(super) const FINISH_REASON: &str = "finish_reason";
 /// What it took, as OpenAI's API writes it.
-const USAGE: &str = "usage";
+pub(super) const USAGE: &str = "usage";
 /// The answer as OpenAI's API writes it.
-const COMPLETION: &str = "completion";
+pub(super) const COMPLETION: &str = "completion";
+/// Which output that is.
+pub(super) const COMPLETION_AT: usize = 3;
 
 /// What every language model takes and gives.
 pub(super) fn signature() -> Signature {
@@ -64,12 +68,6 @@ struct Question {
     stream: bool,
 }
 
-/// An answer that comes piece by piece, as tensors.
-pub struct Pieces {
-    generation: Generation,
-    plain: bool,
-}
-
 impl Generator {
     /// Answers the whole of it.
     pub(in crate::model) async fn infer(self: &Arc<Self>, call: Call) -> Result<Answer, NnError> {
@@ -77,8 +75,8 @@ impl Generator {
         let Question { completion, bytes, plain, .. } = self.question(inputs)?;
         let (kind, model) = (completion.kind(), completion.options().model.clone());
         let asked = self.ask(Arc::new(completion), bytes, &caller, deadline).await.map_err(error_of)?;
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let mut whole = asked.whole(kind, format!("cmpl-{:x}", now.as_nanos()), now.as_secs(), model);
+        let (id, created_unix_s) = id();
+        let mut whole = asked.whole(kind, id, created_unix_s, model);
         let generation = self.begin_uncounted(asked.requests, &caller, deadline);
         let mut generation = generation.map_err(|refused| self.error_of(&refused))?;
         while let Some((index, delta)) = generation.next().await {
@@ -98,12 +96,17 @@ impl Generator {
         if !stream {
             return Ok(None);
         }
+        let (kind, model) = (completion.kind(), completion.options().model.clone());
+        let include_usage = completion.options().include_usage();
         let asked = self.ask(Arc::new(completion), bytes, &call.caller, call.deadline).await.map_err(error_of)?;
-        if asked.requests.len() != 1 {
+        if asked.requests.len() != 1 && !wants_chunks(&call.wanted) {
             return Err(NnError::invalid("one answer at a time is told piece by piece; leave out `stream` or `n`"));
         }
+        let (id, created_unix_s) = id();
+        let chunks = asked.chunks(kind, id, created_unix_s, model, include_usage);
         let generation = self.begin(asked.requests, &call.caller, call.deadline);
-        Ok(Some(Pieces { generation: generation.map_err(|refused| self.error_of(&refused))?, plain }))
+        let generation = generation.map_err(|refused| self.error_of(&refused))?;
+        Ok(Some(Pieces::here(Chunked::new(generation, chunks, &asked.echoes), plain, call.wanted.clone())))
     }
 
     fn question(&self, inputs: Inputs) -> Result<Question, NnError> {
@@ -153,28 +156,24 @@ impl Generator {
     }
 }
 
-impl Pieces {
-    /// The next piece: `text`, and `finish_reason` and `usage` once it is the last. `None` after that.
-    ///
-    /// # Errors
-    /// What ended the answer before its time.
-    pub async fn next(&mut self) -> Result<Option<Vec<NamedTensor>>, NnError> {
-        while let Some((_, delta)) = self.generation.next().await {
-            let (reason, usage) = match delta.end {
-                Some(Err(error)) => return Err(error),
-                Some(Ok(end)) => (end.reason.word(), Some(headland_completions::usage(&end.usage).to_string())),
-                None => ("", None),
-            };
-            // Tokens may come that are no whole character yet.
-            if !delta.text.is_empty() || usage.is_some() {
-                let outputs = [(TEXT, delta.text.as_str()), (FINISH_REASON, reason)].into_iter();
-                let outputs = outputs.chain(usage.as_deref().map(|usage| (USAGE, usage)));
-                let outputs = outputs.map(|(name, text)| Ok(NamedTensor::new(name, tensor(&[text], self.plain)?)));
-                return outputs.collect::<Result<_, NnError>>().map(Some);
-            }
-        }
-        Ok(None)
+/// Whether a request for a language model says that its answer is to come piece by piece. What else it says is looked at where
+/// the model is.
+pub(in crate::model) fn asks_for_pieces(inputs: &Inputs) -> bool {
+    #[derive(Deserialize)]
+    struct Says {
+        #[serde(default)]
+        stream: Option<bool>,
     }
+    let Inputs::Tensors(tensors) = inputs else { return false };
+    let parameters = tensors.iter().find(|input| &*input.name == PARAMETERS);
+    let says = parameters.and_then(|input| serde_json::from_str::<Says>(one(input).ok()?).ok());
+    says.is_some_and(|says| says.stream == Some(true))
+}
+
+/// What tells one answer from another: an id, and when it was made, in seconds of Unix.
+fn id() -> (String, u64) {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    (format!("cmpl-{:x}", now.as_nanos()), now.as_secs())
 }
 
 /// The texts of a tensor: elements of BYTES, or the bytes of one as U8.
@@ -194,7 +193,7 @@ fn one(input: &NamedTensor) -> Result<&str, NnError> {
     }
 }
 
-fn tensor(texts: &[&str], plain: bool) -> Result<Tensor, TensorError> {
+pub(super) fn tensor(texts: &[&str], plain: bool) -> Result<Tensor, TensorError> {
     match (plain, texts) {
         (true, [one]) => Tensor::from_vec([one.len()], one.as_bytes().to_vec()),
         _ => Tensor::from_strings([texts.len()], texts),

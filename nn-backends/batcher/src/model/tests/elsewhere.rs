@@ -1,7 +1,6 @@
 //! Models that run elsewhere, among those that are loaded here.
 
 use std::collections::BTreeMap;
-use std::pin::Pin;
 use std::sync::Mutex;
 
 use super::*;
@@ -14,13 +13,36 @@ struct FakeDistant {
 }
 
 impl Distant for FakeDistant {
-    fn infer(&self, call: Call) -> Pin<Box<dyn Future<Output = Result<Answer, NnError>> + Send + '_>> {
+    fn infer(&self, call: Call) -> Pending<'_, Answer> {
         self.asked.lock().unwrap().push(call);
         let answer = self.answer.clone().map(|value| {
             let outputs = vec![NamedTensor::new("y", Tensor::from_vec([1], vec![value]).unwrap())];
             Answer { outputs, text: None, timing: Default::default(), cache: None }
         });
         Box::pin(std::future::ready(answer))
+    }
+
+    fn stream(&self, call: Call) -> Pending<'_, Box<dyn DistantPieces>> {
+        self.asked.lock().unwrap().push(call);
+        let pieces = self.answer.clone().map(|value| Box::new(Countdown(value)) as Box<dyn DistantPieces>);
+        Box::pin(std::future::ready(pieces))
+    }
+}
+
+/// An answer of so many pieces, the last of which is its end; none comes where that is below zero.
+struct Countdown(f32);
+
+impl DistantPieces for Countdown {
+    fn next(&mut self) -> Pending<'_, Option<Vec<NamedTensor>>> {
+        let piece = match self.0 {
+            left if left < 0.0 => Err(NnError::BrokenOff { model: "fake".into(), why: "fra2: reset".into() }),
+            0.0 => Ok(None),
+            left => {
+                self.0 -= 1.0;
+                Ok(Some(vec![NamedTensor::new("left", Tensor::from_vec([1], vec![left]).unwrap())]))
+            }
+        };
+        Box::pin(std::future::ready(piece))
     }
 }
 
@@ -62,6 +84,41 @@ async fn a_model_elsewhere_is_asked_and_counted_like_any_other() {
     assert_eq!((model.memory_bytes(), model.executors(), model.pending()), (0, 0, 0));
     assert!(matches!(model.infer_here(call(2.0)).await, Err(NnError::Unreachable { .. })));
     assert_eq!(distant.asked(), 1, "what was passed on to here goes no further");
+}
+
+#[tokio::test]
+async fn an_answer_in_pieces_from_elsewhere_is_counted_by_how_it_ends() {
+    let (writes, _) = generating::counting(Default::default());
+    let model = |answer| {
+        let distant = Arc::new(FakeDistant { answer, asked: Mutex::default() });
+        let (info, signature) = (info("1"), writes.signature().clone());
+        let described = Described { info, signature, device: Device::Cpu, tokens_max: None };
+        Routed::new(described, distant.clone()).model().clone()
+    };
+    let says = |parameters: &str| {
+        let parameters = NamedTensor::new("parameters", Tensor::from_strings([1], &[parameters]).unwrap());
+        Call { inputs: vec![parameters].into(), ..Call::default() }
+    };
+    let stream = || says(r#"{"prompt": "a", "stream": true}"#);
+    let whole = model(Ok(2.0));
+    for parameters in [r#"{"prompt": "a"}"#, r#"{"stream": false}"#, "{", "[]", r#"{"stream": 1}"#] {
+        assert!(whole.stream(&says(parameters)).await.unwrap().is_none(), "{parameters}");
+    }
+    let mut pieces = whole.stream(&stream()).await.unwrap().unwrap();
+    assert!(pieces.next().await.unwrap().is_some() && pieces.next().await.unwrap().is_some());
+    assert_eq!(whole.stats().success(), 0);
+    assert!(pieces.next().await.unwrap().is_none() && pieces.next().await.unwrap().is_none());
+    drop(pieces);
+    drop(whole.stream(&stream()).await.unwrap());
+    assert_eq!((whole.stats().success(), whole.stats().failure(Failure::Canceled)), (1, 1));
+    let lost = model(Ok(-1.0));
+    let mut pieces = lost.stream(&stream()).await.unwrap().unwrap();
+    assert!(matches!(pieces.next().await, Err(NnError::BrokenOff { .. })));
+    assert!(pieces.next().await.unwrap().is_none(), "it has ended");
+    let refusing = model(Err(NnError::invalid("no")));
+    assert!(matches!(refusing.stream(&stream()).await, Err(NnError::InvalidInput(_))));
+    assert_eq!((lost.stats().failure(Failure::Backend), refusing.stats().failure(Failure::Other)), (1, 1));
+    assert!(refusing.stream_here(&stream()).await.unwrap().is_none(), "what was passed on to here goes no further");
 }
 
 #[tokio::test]

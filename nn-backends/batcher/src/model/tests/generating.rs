@@ -49,7 +49,7 @@ fn tokens() -> Arc<Tokens> {
     Arc::new(Tokens::open(&ModelFiles::new("counting", files)).unwrap())
 }
 
-fn counting(options: EngineOptions) -> (Arc<Model>, Arc<AtomicBool>) {
+pub(super) fn counting(options: EngineOptions) -> (Arc<Model>, Arc<AtomicBool>) {
     let shape = ModelShape {
         vocabulary: 320,
         context_max: 512,
