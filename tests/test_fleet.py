@@ -8,7 +8,7 @@ import pytest
 
 import gateway as support
 import nats
-from fleet import Fleet
+from fleet import POLICY, Fleet
 
 IMAGE = {"inputs": [{"name": "image", "datatype": "FP32", "shape": [1, 8, 8], "data": [0.0] * 64}]}
 TWO = '[placement]\nmin_replicas = 2\nmin_domains = 2\n'
@@ -81,7 +81,35 @@ def test_a_model_is_placed_once_and_answers_everywhere(fleet):
     shown = fleet.client().json("pop", "show", holder)
     assert [model["model"] for model in shown["models"]] == ["digits:1"]
     planned = fleet.client().run("plan", "--explain", "digits:1", "--what-if", f"lose pop {holder}").stdout
-    assert "digits:1" in planned and f"\n  {holder}:" not in planned and "within" in planned, planned
+    assert "digits:1" in planned and f" {holder} (" not in planned and "within" in planned, planned
+
+
+def test_a_fleet_plans_by_the_policy_it_is_told(fleet):
+    pops = [fleet.start_pop(name, region) for name, region in [("fra1", "eu"), ("nyc1", "us")]]
+    policy, client = fleet.folder / "planned.toml", fleet.client()
+    assert "the fleet has no policy record" in client.refused("policy", "show")
+    fleet.push_model(support.DIGITS, "digits")
+    fleet.until_placed("digits:1")
+    rule = POLICY.split("[[rule]]")[1].replace("[[rule.authority]]", 'regions = ["{region}"]\n[[rule.authority]]')
+    for region, holder in [("us", "nyc1"), ("eu", "fra1")]:
+        policy.write_text("version = 1\n[[rule]]" + rule.format(region=region))
+        client.run("policy", "set", policy)
+        assert [rule["regions"] for rule in client.json("policy", "show")["rules"]] == [[region]]
+        moved = lambda: fleet.placement("digits:1") == [holder]
+        support.eventually(f"it is in {region} alone\n{fleet.log_tails()}", moved, 60)
+        assert f"the policy allows {region}" in client.run("plan", "--explain", "digits:1").stdout
+        for pop in pops:
+            support.eventually(f"{pop.name} answers", lambda: answers(pop), 30)
+    policy.write_text("version = 1\n")
+    client.run("policy", "set", policy)
+    shown = lambda: "not placed: digits:1 is allowed in no region" in client.run("placement", "show").stdout
+    support.eventually("what no rule fits is placed nowhere", shown, 30)
+    control = fleet.controls["control-a"]
+    bad = {"rules": [{"name": "r", "artifact": "digits", "admits": True}]}
+    token = (control.data_dir / "admin.token").read_text().strip()
+    put = lambda: control.request("PUT", "/admin/v1/policy/fleet", json_body=bad, port=control.admin_port, headers={"authorization": f"Bearer {token}"})
+    assert (put().status, put().json()["type"]) == (400, "/errors/bad-policy"), put().text
+    assert client.json("policy", "show")["rules"] == []
 
 
 def test_an_app_serves_everywhere_while_its_model_is_in_one_place(fleet, samples):

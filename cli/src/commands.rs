@@ -19,6 +19,8 @@ pub fn run(command: Command) -> Result<ExitCode> {
         Command::Policy(PolicyCommand::Check { file, json }) => policy::check(&file, json)?,
         Command::Policy(PolicyCommand::Test(options)) => return Ok(policy::test(&options)),
         Command::Policy(PolicyCommand::Reload(target)) => policy::reload(&target)?,
+        Command::Policy(PolicyCommand::Set { file, target }) => policy::set(&file, &target)?,
+        Command::Policy(PolicyCommand::Show(target)) => policy::show(&target)?,
         Command::Token(command) => tokens::run(command)?,
         Command::Control(args) => fleet::control(*args)?,
         Command::Pop(args) => fleet::pop(*args)?,

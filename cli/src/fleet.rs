@@ -1,6 +1,7 @@
 //! A gateway in a fleet: a PoP, or a control plane. Each is a gateway like any other, and besides a member that listens to
-//! other members and to the fleet's NATS servers.
+//! other members and to the fleet's NATS servers. `headland up` is a fleet by itself ([`alone`]).
 
+pub mod alone;
 mod certificates;
 mod control;
 mod files;

@@ -11,6 +11,7 @@ use anyhow::{Context, Result};
 use bytes::Bytes;
 use headland_batcher::{Model, ModelTable};
 use headland_candle::CandleBackend;
+use headland_fleet::{ModelKey, ModelRecord};
 use headland_lifecycle::models::budget::Budget;
 use headland_lifecycle::models::build::{Backends, Plan, ServeOptions};
 use headland_lifecycle::models::contest::Results;
@@ -95,8 +96,8 @@ pub struct FolderLoader<'a> {
 }
 
 impl FolderLoader<'_> {
-    /// Loads the model and puts it into the table. Blocks for as long as loading takes.
-    pub fn load(&self, config: &ModelConfig) -> Result<Arc<Model>> {
+    /// Loads the model and puts it into the table; what a fleet is told of it comes with it. Blocks for as long as loading takes.
+    pub fn load(&self, config: &ModelConfig) -> Result<(Arc<Model>, ModelRecord)> {
         let started = Instant::now();
         let package = ModelPackage::open(&config.path)?;
         let name = name_of(config, &package)?;
@@ -113,7 +114,14 @@ impl FolderLoader<'_> {
         if !evidence.allows_device(&device.to_string()) || !evidence.allows_region(self.region) {
             anyhow::bail!("{}: the policy does not let it run here on {device}; {evidence}", loading());
         }
-        let digest = plan.get().package.digest();
+        let package = &plan.get().package;
+        let digest = package.digest();
+        let bytes = package.files.iter().map(|(_, file)| file.len() as u64).sum();
+        let needs = package.placement.clone().into();
+        let key = ModelKey { name: name.clone(), version: version.clone() };
+        // It has no manifest of a registry; what it is, its digest says.
+        let cache_bytes = plan.get().cache_bytes();
+        let record = ModelRecord { key, manifest: digest, digest, bytes, cache_bytes, needs };
         let reservation =
             Arc::new(self.budget.reserve(plan.get().device, plan.get().memory_bytes()).with_context(loading)?);
         let model = plan
@@ -133,7 +141,7 @@ impl FolderLoader<'_> {
         if let Some(replaced) = self.table.insert(model) {
             anyhow::bail!("two models are `{}`; give one of them another name or version", replaced.info());
         }
-        Ok(loaded)
+        Ok((loaded, record))
     }
 }
 

@@ -1,4 +1,4 @@
-//! `headland policy`: what a trust policy says, what it would decide, and having a gateway read it again.
+//! `headland policy`: what a trust policy says, what it would decide, having a gateway read it again, and a fleet plan by it.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -7,15 +7,17 @@ use std::time::SystemTime;
 
 use anyhow::{Context, Result, bail};
 use bytes::Bytes;
+use headland_fleet::{PolicyRecord, PolicyRule};
 use headland_package::oci::SIGNATURE_BYTES_MAX;
 use headland_package::{ModelName, folder, strict_toml};
-use headland_trust::policy::{Stated, Verdict};
+use headland_trust::policy::{Rule, Stated, Verdict};
 use headland_trust::{Artifact, Decision, Policy};
+use serde_json::Value;
 use ureq::http::Method;
 
 use crate::app_package::AppPackage;
 use crate::args::{Target, TestPolicy};
-use crate::client::{Gateway, items, print, text};
+use crate::client::{Gateway, items, print, table, text};
 use crate::signing::{model_signature, read_small};
 
 /// The exit status when nothing could be decided, as for a command line that makes no sense.
@@ -50,6 +52,50 @@ pub fn reload(target: &Target) -> Result<()> {
         let unloaded: String = unloaded.collect();
         format!("the gateway has read its policy again\n{unloaded}")
     })
+}
+
+/// `headland policy set`.
+pub fn set(file: &Path, target: &Target) -> Result<()> {
+    let record = serde_json::to_value(record(&Policy::read(file)?))?;
+    let answer = Gateway::open(target)?.send(Method::PUT, "/admin/v1/policy/fleet", Some(&record))?;
+    print(target.json, &answer, |answer| {
+        let rules = items(&answer["rules"]).count();
+        format!("plans are made by this policy now ({rules} rules); each PoP goes on judging by its own\n")
+    })
+}
+
+/// `headland policy show`.
+pub fn show(target: &Target) -> Result<()> {
+    let answer = Gateway::open(target)?.get("/admin/v1/policy/fleet")?;
+    print(target.json, &answer, |answer| {
+        let list = |value: &Value| match value.is_null() {
+            true => "any".to_owned(),
+            false => items(value).filter_map(Value::as_str).collect::<Vec<_>>().join(", "),
+        };
+        let rows = items(&answer["rules"]).map(|rule| {
+            let admits = if rule["admits"] == true { "yes" } else { "nothing" };
+            [
+                text(rule, "name"),
+                text(rule, "artifact"),
+                admits.to_owned(),
+                list(&rule["regions"]),
+                list(&rule["accelerators"]),
+            ]
+        });
+        table(["RULE", "ABOUT", "ADMITS", "REGIONS", "DEVICES"], rows)
+    })
+}
+
+/// What of a policy a fleet's plans are made by.
+pub fn record(policy: &Policy) -> PolicyRecord {
+    let rule = |rule: &Rule| PolicyRule {
+        name: rule.name().to_owned(),
+        artifact: rule.artifact().to_owned(),
+        admits: rule.admits(),
+        regions: rule.residency().regions.clone(),
+        accelerators: rule.residency().accelerators.clone(),
+    };
+    PolicyRecord { rules: policy.rules().iter().map(rule).collect() }
 }
 
 fn say(decision: Decision, as_json: bool) -> Result<Verdict> {

@@ -54,7 +54,7 @@ fn prompt(given: &str) -> Result<String> {
 
 fn load(options: &RunModel, name: ModelName) -> Result<headland_batcher::Model> {
     let loading = || options.model.display().to_string();
-    let plan = Plan::of(folder::open(&options.model)?, &ServeOptions::default()).with_context(loading)?;
+    let plan = Plan::of(folder::open_model(&options.model)?, &ServeOptions::default()).with_context(loading)?;
     let budget = Budget::new([]);
     let reservation = Arc::new(budget.reserve(plan.device, plan.memory_bytes())?);
     let backends = BuiltIn::new(&std::env::temp_dir());

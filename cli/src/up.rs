@@ -9,6 +9,7 @@ use anyhow::{Context, Result, bail};
 use futures_util::future::BoxFuture;
 use headland_access::TokenStore;
 use headland_batcher::ModelTable;
+use headland_fleet::ModelRecord;
 use headland_guest_host::{Apps, GuestEngine, PoolOptions, Prepared};
 use headland_lifecycle::{AppControl, AppParts, ModelControl, ModelParts, PolicyFile, PolicyGate};
 use headland_registry::Registry;
@@ -21,7 +22,7 @@ use crate::args::UpOptions;
 use crate::background::Named;
 use crate::config::{Config, LimitsConfig};
 use crate::models::{BuiltIn, FolderLoader};
-use crate::{background, files, logging, memory, named_apps, signals};
+use crate::{background, files, fleet, logging, memory, named_apps, signals};
 
 /// Time the executors get for what still waits when the last connection is gone: nobody listens to its result any more.
 const MODELS_DRAIN_MAX: Duration = Duration::from_secs(5);
@@ -32,7 +33,7 @@ const ABANDON_AFTER: Duration = Duration::from_secs(1);
 pub fn run(options: UpOptions) -> Result<()> {
     let _flush = logging::init(options.log_format, &options.log)?;
     let config = Config::load(&options)?;
-    block_on(up(config))
+    block_on(fleet::alone::up(config))
 }
 
 /// Runs a gateway, of whatever kind, to its end.
@@ -43,12 +44,6 @@ pub fn block_on(gateway: impl Future<Output = Result<()>>) -> Result<()> {
     // Work that cannot be interrupted (a batch in an executor) does not hold the process back.
     runtime.shutdown_timeout(ABANDON_AFTER);
     result
-}
-
-async fn up(config: Config) -> Result<()> {
-    let listeners = Listeners::bind(&config, true).await?;
-    let parts = start(config).await?;
-    serve_to_the_end(parts, listeners, None).await
 }
 
 /// Where a gateway is asked. Bound first: a taken port is known before models are loaded for minutes.
@@ -174,6 +169,8 @@ pub struct Parts {
     pub token_file: PathBuf,
     /// Limits of the listeners.
     pub limits: Limits,
+    /// What is said of the models the operator named.
+    pub named_models: Vec<ModelRecord>,
     /// The apps the operator named, compiled and not yet deployed.
     prepared: Vec<Prepared>,
     /// What a policy admitted of what the operator named.
@@ -196,9 +193,12 @@ fn load(config: &Config, limits: Limits, open_metrics: bool) -> Result<Parts> {
     let region = config.region.as_deref().unwrap_or_default();
     let loader =
         FolderLoader { backends: &backends, policy: in_force.as_deref(), region, budget: &budget, table: &table };
+    let mut named_models = Vec::new();
     let mut named = Named { region: region.to_owned(), ..Named::default() };
     for model in &config.models {
-        named.models.push((model.clone(), loader.load(model)?));
+        let (loaded, record) = loader.load(model)?;
+        named.models.push((model.clone(), loaded));
+        named_models.push(record);
     }
     let pool = config.limits.instances.map_or_else(PoolOptions::default, |instances_max| PoolOptions { instances_max });
     let engine = GuestEngine::new(pool)
@@ -231,7 +231,7 @@ fn load(config: &Config, limits: Limits, open_metrics: bool) -> Result<Parts> {
     let gateway = Gateway::new(table, apps, limits);
     let administration =
         Administration { gateway, models, apps: control, registry, tokens, policy, fleet: None, open_metrics };
-    Ok(Parts { administration, token_file, limits, prepared, named })
+    Ok(Parts { administration, token_file, limits, named_models, prepared, named })
 }
 
 /// What a person wants to know first: where it listens and what it serves.

@@ -27,6 +27,20 @@ pub enum PolicyCommand {
   headland policy reload
       a gateway also notices by itself, within a second, when the file changes")]
     Reload(Target),
+    /// Have a fleet plan by a policy: where the rules let models run. Each PoP judges by its own policy all the same
+    #[command(after_help = "Example:
+  headland policy set policy.toml --server http://CONTROL:8081
+      what a rule keeps to some regions is not planned for elsewhere, where it would be refused
+
+`headland up` plans by the policy that it was started with.")]
+    Set {
+        /// The policy
+        file: PathBuf,
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Show the policy that a fleet plans by
+    Show(Target),
 }
 
 /// Options of `headland policy test`.

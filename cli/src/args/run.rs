@@ -29,7 +29,7 @@ pub struct RunModel {
     #[arg(long, conflicts_with = "system")]
     pub raw: bool,
     /// Tokens of the answer [default: until the model ends it]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub max_tokens: Option<u32>,
     /// 0 for the likeliest answer
     #[arg(long, value_name = "T", default_value_t = 0.7, allow_negative_numbers = true)]

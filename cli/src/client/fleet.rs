@@ -16,16 +16,9 @@ pub fn pop(command: PopCommand) -> Result<()> {
             let answer = Gateway::open(&target)?.get(&format!("/admin/v1/pops/{pop}"))?;
             print(target.json, &answer, outline)
         }
-        PopCommand::Drain { pop, target } => intend(
-            &pop,
-            "draining",
-            &target,
-            "what it holds is loaded elsewhere first; `headland pop show` tells how far that is",
-        ),
-        PopCommand::Cordon { pop, target } => {
-            intend(&pop, "cordoned", &target, "it keeps what it holds and gets nothing new")
-        }
-        PopCommand::Uncordon { pop, target } => intend(&pop, "active", &target, "it is used like any other"),
+        PopCommand::Drain { pop, target } => intend(&pop, "draining", &target),
+        PopCommand::Cordon { pop, target } => intend(&pop, "cordoned", &target),
+        PopCommand::Uncordon { pop, target } => intend(&pop, "active", &target),
     }
 }
 
@@ -50,11 +43,10 @@ fn list(target: &Target) -> Result<()> {
     })
 }
 
-fn intend(pop: &PopId, intent: &str, target: &Target, so: &str) -> Result<()> {
+fn intend(pop: &PopId, intent: &str, target: &Target) -> Result<()> {
     let path = format!("/admin/v1/pops/{pop}/intent");
-    Gateway::open(target)?.send(Method::PUT, &path, Some(&json!({"intent": intent})))?;
-    let answer = json!({"pop": pop, "intent": intent});
-    print(target.json, &answer, |_| format!("`{pop}` is {intent} now: {so}\n"))
+    let answer = Gateway::open(target)?.send(Method::PUT, &path, Some(&json!({"intent": intent})))?;
+    print(target.json, &answer, |answer| format!("`{pop}` is {intent} now: {}\n", text(answer, "so")))
 }
 
 /// `headland placement show`.
@@ -75,6 +67,7 @@ pub fn placement(target: &Target) -> Result<()> {
         let mut shown = table(["MODEL", "REQUESTS/S", "POPS"], rows);
         match answer["report"]["gap"].as_f64() {
             Some(gap) => shown.push_str(&format!("the plan is within {:.2} % of the best possible\n", gap * 100.0)),
+            None if answer["role"] == "leader" => shown.push_str("there is no plan yet: PoPs are listened to first\n"),
             None => shown.push_str("this control plane stands by; the leader has the plan and how good it is\n"),
         }
         for model in items(&answer["models"]) {
@@ -86,8 +79,8 @@ pub fn placement(target: &Target) -> Result<()> {
                 ));
             }
         }
-        for missing in items(&answer["report"]["unplaced"]) {
-            shown.push_str(&format!("not placed: {}\n", missing["model"].as_str().unwrap_or("-")));
+        for missing in items(&answer["not_placed"]).filter_map(Value::as_str) {
+            shown.push_str(&format!("not placed: {missing}\n"));
         }
         shown
     })
@@ -102,6 +95,9 @@ pub fn plan(options: &PlanOptions) -> Result<()> {
         if let Some(model) = &options.explain {
             shown.push_str(&format!("{model}\n"));
             shown.extend(items(&answer["explanation"]).filter_map(Value::as_str).map(|line| format!("  {line}\n")));
+        }
+        if let Some(note) = answer["note"].as_str() {
+            shown.push_str(&format!("{note}\n"));
         }
         shown
     })

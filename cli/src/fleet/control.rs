@@ -54,7 +54,7 @@ async fn control(options: ControlOptions, config: Config) -> Result<()> {
     let holder = Holder::new(&format!("{} at http://{admin}", member.id))?;
     let election = Election::start(joined.store.clone(), Key::new("lease", ["leader"])?, holder);
     let (control, mut tasks) =
-        Control::start(joined.control(), joined.bus.clone(), election.role(), Settings::default()).await?;
+        Control::start(joined.control(), joined.bus.clone(), election.leadership(), Settings::default()).await?;
     parts.administration.fleet = Some(control.clone());
 
     let peers = joined.peers(&parts, false);
@@ -103,26 +103,8 @@ fn answer(authority: FleetCa, joined: &Joined, tasks: &mut JoinSet<()>) {
 fn own_heartbeat(joined: &Joined, place: Place, listen: String) -> Result<Heartbeat> {
     let incarnation =
         getrandom::u64().map_err(|error| anyhow::anyhow!("the system gives no random numbers: {error}"))?;
-    Ok(Heartbeat {
-        pop: joined.identity.member().id.clone(),
-        incarnation,
-        sequence: 0,
-        place,
-        address: joined.address.clone(),
-        listen,
-        devices: Vec::new(),
-        era: 0,
-        epoch: 0,
-        generation: 0,
-        models: Vec::new(),
-        apps: Vec::new(),
-        demand: Vec::new(),
-        window_ms: HEARTBEAT_EVERY_MS,
-        round_trips: Vec::new(),
-        corrupt_sources: Vec::new(),
-        leaving: false,
-        storage_only: true,
-    })
+    let pop = joined.identity.member().id.clone();
+    Ok(Heartbeat::of_storage(pop, incarnation, place, joined.address.clone(), listen))
 }
 
 async fn speak(bus: Arc<dyn Bus>, mut heartbeat: Heartbeat) {

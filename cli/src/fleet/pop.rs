@@ -20,6 +20,7 @@ use super::files::PeerFiles;
 use super::member::Joined;
 use crate::args::PopOptions;
 use crate::config::Config;
+use crate::memory::Gpu;
 use crate::up::{Listeners, block_on, serve_to_the_end, start};
 use crate::{logging, memory};
 
@@ -52,7 +53,7 @@ async fn pop(options: PopOptions, config: Config) -> Result<()> {
         place,
         address: joined.address.clone(),
         listen: listen.map(|listen| listen.to_string()).unwrap_or_default(),
-        devices: devices(administration.models.clone()),
+        devices: devices(administration.models.clone(), memory::gpus()),
         is_leaving: is_leaving(administration.gateway.clone()),
         round_trips: round_trips(peers.clone()),
         control: joined.control(),
@@ -107,10 +108,9 @@ fn round_trips(peers: Arc<Peers>) -> Box<dyn Fn() -> Vec<RoundTrip> + Send + Syn
 }
 
 /// What this machine computes with, and how much of it is taken.
-fn devices(models: ModelControl) -> Box<dyn Fn() -> Vec<DeviceReport> + Send + Sync> {
+pub(super) fn devices(models: ModelControl, gpus: Vec<Gpu>) -> Box<dyn Fn() -> Vec<DeviceReport> + Send + Sync> {
     let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let units = u32::try_from(processors).unwrap_or(u32::MAX);
-    let gpus = memory::gpus();
     Box::new(move || {
         let usage = models.budget().usage();
         let report = |(device, used_bytes, limit): (Device, u64, Option<u64>)| {

@@ -25,7 +25,7 @@ pub use decision::{Attempt, Decision, Denied, RuleRef, Verdict};
 pub use explain::{Explanation, RuleExplanation};
 pub use file::{AUTHORITIES_MAX, RULES_MAX};
 pub use judge::{Judgement, SIGNATURES_MAX};
-pub use rule::{DEVICE_CLASSES, Mode, Residency, Rule};
+pub use rule::{DEVICE_CLASSES, Glob, Mode, Residency, Rule};
 
 /// A policy, read and ready.
 #[derive(Clone, Debug)]

@@ -1,20 +1,28 @@
 //! Where a model failed to load, it is not tried again at once, but later and later; and a device that had less room than it
-//! said is believed no more than what it was seen to hold.
+//! said is believed no more than what it was seen to hold. A load that does not end is a failure too.
 
 use std::collections::BTreeMap;
 
 use headland_fleet::{Heartbeat, ModelKey, ModelStanding};
 use headland_package::PopId;
 
+use crate::view::FORGOTTEN_AFTER_MS;
+
 /// How long a PoP is not tried after the first failure.
 pub const FIRST_MS: u64 = 30_000;
 /// The longest it is not tried.
 pub const LONGEST_MS: u64 = 30 * 60_000;
+/// How long a PoP may say that it loads a model before that counts as failed: a model of 20 GiB comes in this time at 6 MB/s.
+pub const LOADING_MS_MAX: u64 = 60 * 60_000;
 
 /// What failed where.
 #[derive(Debug, Default)]
 pub struct Backoff {
     failed: BTreeMap<(PopId, ModelKey), Failed>,
+    /// Since when each PoP says that it loads what it loads.
+    loading: BTreeMap<PopId, BTreeMap<ModelKey, u64>>,
+    /// Counts what was begun to be held back.
+    begun: u64,
 }
 
 #[derive(Clone, Debug)]
@@ -39,23 +47,45 @@ pub struct Held {
 impl Backoff {
     /// Takes in what a PoP says came of its models.
     pub fn note(&mut self, heartbeat: &Heartbeat, now_ms: u64) {
+        let before = self.loading.remove(&heartbeat.pop).unwrap_or_default();
+        let mut loading = BTreeMap::new();
         for model in &heartbeat.models {
             let at = (heartbeat.pop.clone(), model.key.clone());
             match &model.standing {
                 ModelStanding::Ready { .. } => drop(self.failed.remove(&at)),
-                ModelStanding::Failed { reason, .. } => {
-                    let first = || Failed { times: 0, until_ms: 0, reason: reason.clone() };
-                    let failed = self.failed.entry(at).or_insert_with(first);
-                    // The same failure is told with every heartbeat; it counts anew once it may have been tried anew.
-                    if now_ms >= failed.until_ms {
-                        let wait = FIRST_MS.saturating_mul(1 << failed.times.min(16)).min(LONGEST_MS);
-                        let (times, until_ms) = (failed.times.saturating_add(1), now_ms.saturating_add(wait));
-                        *failed = Failed { times, until_ms, reason: reason.clone() };
+                ModelStanding::Failed { reason, .. } => self.hold(at, reason, FIRST_MS, now_ms),
+                ModelStanding::Loading => {
+                    let since_ms = before.get(&model.key).copied().unwrap_or(now_ms);
+                    loading.insert(model.key.clone(), since_ms);
+                    if now_ms.saturating_sub(since_ms) >= LOADING_MS_MAX {
+                        let minutes = LOADING_MS_MAX / 60_000;
+                        let reason = format!("it has been loading there for more than {minutes} minutes");
+                        self.hold(at, &reason, LONGEST_MS, now_ms);
                     }
                 }
-                ModelStanding::Loading | ModelStanding::Stored => {}
+                ModelStanding::Stored => {}
             }
         }
+        if !loading.is_empty() {
+            self.loading.insert(heartbeat.pop.clone(), loading);
+        }
+    }
+
+    /// Holds a model back at a PoP. The same failure is told with every heartbeat; it counts anew once it may have been tried anew.
+    fn hold(&mut self, at: (PopId, ModelKey), reason: &str, first_ms: u64, now_ms: u64) {
+        let first = || Failed { times: 0, until_ms: 0, reason: reason.to_owned() };
+        let failed = self.failed.entry(at).or_insert_with(first);
+        if now_ms >= failed.until_ms {
+            let wait = first_ms.saturating_mul(1 << failed.times.min(16)).min(LONGEST_MS);
+            let (times, until_ms) = (failed.times.saturating_add(1), now_ms.saturating_add(wait));
+            *failed = Failed { times, until_ms, reason: reason.to_owned() };
+            self.begun += 1;
+        }
+    }
+
+    /// How often something was held back, and how much is now.
+    pub fn count(&self, now_ms: u64) -> (u64, usize) {
+        (self.begun, self.held(now_ms).count())
     }
 
     /// Whether `model` is not to be tried at `pop` now.
@@ -83,6 +113,8 @@ impl Backoff {
     /// Forgets what failed long ago.
     pub fn forget_old(&mut self, now_ms: u64) {
         self.failed.retain(|_, failed| now_ms < failed.until_ms.saturating_add(LONGEST_MS));
+        let is_old = |since_ms: &u64| now_ms.saturating_sub(*since_ms) >= FORGOTTEN_AFTER_MS;
+        self.loading.retain(|_, models| !models.values().all(is_old));
     }
 }
 
@@ -115,5 +147,24 @@ mod tests {
         assert!(!backoff.holds(&pop, &key("m"), now + FIRST_MS), "it counts from the beginning");
         backoff.forget_old(now + FIRST_MS + LONGEST_MS);
         assert_eq!(backoff.held(now).count(), 0);
+    }
+
+    #[test]
+    fn a_load_that_does_not_end_counts_as_failed_for_as_long_as_it_goes_on() {
+        let (mut backoff, pop) = (Backoff::default(), "a".parse().unwrap());
+        backoff.note(&says(ModelStanding::Loading), 0);
+        backoff.note(&says(ModelStanding::Loading), LOADING_MS_MAX - 1);
+        assert!(!backoff.holds(&pop, &key("m"), LOADING_MS_MAX - 1));
+        for now in [LOADING_MS_MAX, LOADING_MS_MAX + LONGEST_MS] {
+            backoff.note(&says(ModelStanding::Loading), now);
+            assert!(backoff.holds(&pop, &key("m"), now + LONGEST_MS - 1), "at {now}");
+        }
+        let reason = backoff.held_of(&key("m"), LOADING_MS_MAX)[0].reason.clone();
+        assert_eq!(reason, "it has been loading there for more than 60 minutes");
+        // It stopped to load, and begins anew: that is another load.
+        let now = LOADING_MS_MAX + 2 * LONGEST_MS;
+        backoff.note(&says(ModelStanding::Stored), now);
+        backoff.note(&says(ModelStanding::Loading), now + 1);
+        assert!(!backoff.holds(&pop, &key("m"), now + 1));
     }
 }

@@ -1,4 +1,4 @@
-//! What the control store holds, in memory: models, aliases, apps, and what operators want of PoPs.
+//! What the control store holds, in memory: models, aliases, apps, the trust policy, and what operators want of PoPs.
 //!
 //! Filled by a watch, and filled anew whenever the watch begins anew, so that a change missed while the store was away is not
 //! missed for good. What cannot be read is left out and said, and hides nothing else.
@@ -6,9 +6,12 @@
 use std::collections::BTreeMap;
 
 use headland_control_store::{Entry, Event, Key, Revision};
-use headland_fleet::{Aliases, AppRecord, Document, DocumentError, Intent, ModelKey, ModelRecord, PopRecord, kind};
+use headland_fleet::{
+    Aliases, AppRecord, Document, DocumentError, Intent, ModelKey, ModelRecord, PolicyRecord, PopRecord, kind,
+};
 use headland_package::{ModelName, PopId};
 
+use crate::policy::{Allowed, Rules};
 use crate::rollout::Rollout;
 
 /// A record, and the revision it was read at.
@@ -36,10 +39,14 @@ pub struct Books {
     pub pops: Shelf<PopRecord>,
     /// Rollouts that run, and how those that ended did.
     pub rollouts: Shelf<Rollout>,
+    /// The trust policy, if one was told.
+    pub policies: Shelf<PolicyRecord>,
+    /// The same, ready to be held against models.
+    rules: Option<Rules>,
 }
 
 /// The kinds of records that are kept here, each followed by a watch of its own.
-pub const KINDS: [&str; 5] = [kind::MODEL, kind::ALIASES, kind::APP, kind::POP, kind::ROLLOUT];
+pub const KINDS: [&str; 6] = [kind::MODEL, kind::ALIASES, kind::APP, kind::POP, kind::ROLLOUT, kind::POLICY];
 
 /// What could not be read, and why.
 pub type Unread = Vec<(Key, DocumentError)>;
@@ -53,8 +60,23 @@ impl Books {
             kind::APP => on(&mut self.apps, event),
             kind::POP => on(&mut self.pops, event),
             kind::ROLLOUT => on(&mut self.rollouts, event),
+            kind::POLICY => {
+                let unread = on(&mut self.policies, event);
+                self.rules = self.policy().and_then(|kept| read_rules(&kept.record));
+                unread
+            }
             _ => Vec::new(),
         }
+    }
+
+    /// The trust policy, if one was told.
+    pub fn policy(&self) -> Option<&Kept<PolicyRecord>> {
+        self.policies.values().next()
+    }
+
+    /// Where the policy lets a model run.
+    pub fn allowed(&self, model: &ModelName) -> Allowed<'_> {
+        self.rules.as_ref().map_or(Allowed::Unknown, |rules| rules.allowed(model))
     }
 
     /// What an operator wants of `pop`.
@@ -73,6 +95,11 @@ impl Books {
     pub fn rollout(&self, name: &ModelName) -> Option<&Kept<Rollout>> {
         self.rollouts.get(&Key::new(kind::ROLLOUT, [name.as_str()]).ok()?)
     }
+}
+
+/// A record with a rule that cannot be read was not written by us; nothing is planned by it.
+fn read_rules(record: &PolicyRecord) -> Option<Rules> {
+    Rules::of(record).inspect_err(|why| tracing::error!("the policy record is not planned by: {why}")).ok()
 }
 
 fn on<T: Document>(shelf: &mut Shelf<T>, event: Event) -> Unread {

@@ -5,19 +5,19 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use futures_util::StreamExt;
 use futures_util::stream::{BoxStream, select_all};
-use headland_control_store::{Bus, BusError, ControlStore, Event, Key, KeyError, Prefix, Role, StoreError};
-use headland_fleet::{Document, Heartbeat, Intent, ModelKey, PopRecord, Source, kind, subject};
+use headland_control_store::{Bus, BusError, ControlStore, Event, Key, KeyError, Leadership, Prefix, Role, StoreError};
+use headland_fleet::{Document, Heartbeat, Intent, ModelKey, PolicyRecord, PopRecord, Source, kind, subject};
 use headland_package::{ModelName, PopId};
 use headland_placement::Input;
-use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::books::{Books, KINDS};
-use crate::controller::{Controller, Planned};
+use crate::controller::{Aspect, Controller, Planned, Wanted};
 use crate::input::Settings;
-use crate::leading::{LeadError, Written, era};
+use crate::leading::{ERA_AHEAD_MS_MAX, LeadError, Leave, Written, era};
 use crate::overview::Overview;
+use crate::policy::Rules;
 use crate::rollout::{Rollout, RolloutState};
 use crate::wanted::Term;
 
@@ -42,6 +42,9 @@ pub enum ControlError {
     /// The bus failed.
     #[error(transparent)]
     Bus(#[from] BusError),
+    /// What was asked for makes no sense.
+    #[error("{0}")]
+    Invalid(String),
     /// A name that cannot be a key.
     #[error(transparent)]
     Key(#[from] KeyError),
@@ -62,7 +65,7 @@ pub struct Control(Arc<Inner>);
 
 struct Inner {
     store: Arc<dyn ControlStore>,
-    role: watch::Receiver<Role>,
+    leadership: Leadership,
     started: Instant,
     controller: Mutex<Controller>,
 }
@@ -71,17 +74,19 @@ struct Inner {
 struct Leading {
     term: Term,
     written: Written,
+    /// What the last decision that was written depended on.
+    decided: Option<Aspect>,
 }
 
 impl Control {
-    /// Starts listening and following; leads whenever `role` says so.
+    /// Starts listening and following; leads whenever `leadership` says so.
     ///
     /// # Errors
     /// When the bus cannot be listened to.
     pub async fn start(
         store: Arc<dyn ControlStore>,
         bus: Arc<dyn Bus>,
-        role: watch::Receiver<Role>,
+        leadership: Leadership,
         options: ControlOptions,
     ) -> Result<(Self, JoinSet<()>), ControlError> {
         let heartbeats = bus.subscribe(Prefix::kind(subject::HEARTBEAT)?).await?;
@@ -90,7 +95,7 @@ impl Control {
             watches.push(store.watch(Prefix::kind(kind)?).map(move |event| (kind, event)).boxed());
         }
         let controller = Mutex::new(Controller::new(options.settings));
-        let control = Control(Arc::new(Inner { store, role, started: Instant::now(), controller }));
+        let control = Control(Arc::new(Inner { store, leadership, started: Instant::now(), controller }));
         let mut tasks = JoinSet::new();
         tasks.spawn(control.clone().listen(heartbeats));
         tasks.spawn(control.clone().follow(select_all(watches).boxed()));
@@ -108,7 +113,12 @@ impl Control {
 
     /// Whether it leads, and in which epoch.
     pub fn role(&self) -> Role {
-        *self.0.role.borrow()
+        *self.0.leadership.role().borrow()
+    }
+
+    /// Whether there is one PoP, which holds what its own operators say, as under `headland up`: the plan is advice.
+    pub fn is_alone(&self) -> bool {
+        self.controller().is_alone()
     }
 
     /// The fleet as it looks now.
@@ -145,10 +155,25 @@ impl Control {
             };
             return Err(ControlError::NotFound(format!("there is no PoP `{pop}`; {there}")));
         }
+        if intent == Intent::Draining && self.is_alone() {
+            let why = format!("`{pop}` is the only PoP: there is no other that could take over what it holds");
+            return Err(ControlError::Conflict(why));
+        }
         let key = Key::new(kind::POP, [pop.as_str()])?;
         let record = PopRecord { pop: pop.clone(), intent };
         self.put(&key, record.encode().into()).await?;
         tracing::info!(%pop, %intent, "what is wanted of the PoP was changed");
+        Ok(())
+    }
+
+    /// Says what the fleet's trust policy is, for plans to be made by it.
+    ///
+    /// # Errors
+    /// [`ControlError::Invalid`] names the rule that cannot be used; or the store fails.
+    pub async fn set_policy(&self, policy: &PolicyRecord) -> Result<(), ControlError> {
+        Rules::of(policy).map_err(ControlError::Invalid)?;
+        self.put(&Key::new(kind::POLICY, [PolicyRecord::NAME])?, policy.encode().into()).await?;
+        tracing::info!(rules = policy.rules.len(), "plans are made by another trust policy");
         Ok(())
     }
 
@@ -222,7 +247,7 @@ impl Control {
     }
 
     async fn lead(self) {
-        let mut role = self.0.role.clone();
+        let mut role = self.0.leadership.role();
         let mut leading: Option<Leading> = None;
         loop {
             let now = *role.borrow_and_update();
@@ -253,40 +278,66 @@ impl Control {
 
     /// One look at things by the leader of `epoch`.
     async fn lead_once(&self, epoch: u64, leading: &mut Option<Leading>) -> Result<(), LeadError> {
-        let heard_era = {
-            let controller = self.controller();
-            if !controller.may_plan(self.now_ms()) {
-                return Ok(());
-            }
-            controller.view().era()
-        };
+        if !self.controller().may_plan(self.now_ms()) {
+            return Ok(());
+        }
+        let leave = Leave::new(&self.0.leadership, epoch);
+        leave.check()?;
         let leading = match leading {
             Some(leading) if leading.term.epoch == epoch => leading,
             _ => {
                 let now_unix_ms = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
                 let now_unix_ms = u64::try_from(now_unix_ms).unwrap_or(u64::MAX);
+                let heard_era = self.heard_era(now_unix_ms.saturating_add(ERA_AHEAD_MS_MAX));
                 let era = era(&*self.0.store, heard_era, now_unix_ms).await?;
                 let term = Term { era, epoch };
                 let written = Written::read(&*self.0.store, term).await?;
-                tracing::info!(epoch, "this control plane leads");
-                leading.insert(Leading { term, written })
+                if !self.is_alone() {
+                    tracing::info!(epoch, "this control plane leads");
+                }
+                leading.insert(Leading { term, written, decided: None })
             }
         };
-        self.follow_rollouts().await?;
-        // Decided in one go, and so from one state of things.
-        let wanted = self.controller().decide(leading.term, leading.written.wanted(), self.now_ms());
+        if !self.is_alone() {
+            self.follow_rollouts(leave).await?;
+        }
+        // Looked at and decided in one go, and so from one state of things.
+        let (aspect, wanted) = {
+            let mut controller = self.controller();
+            let aspect = controller.aspect(self.now_ms());
+            if leading.decided == Some(aspect) {
+                return Ok(());
+            }
+            let wanted = match controller.is_alone() {
+                true => controller.plan(self.now_ms()).map(|_| Wanted::default()),
+                false => controller.decide(leading.term, leading.written.wanted(), self.now_ms()),
+            };
+            (aspect, wanted)
+        };
         let Some(wanted) = wanted else { return Ok(()) };
-        let count = leading.written.write(&*self.0.store, wanted).await?;
+        let count = leading.written.write(&*self.0.store, leave, wanted).await?;
+        leading.decided = Some(aspect);
         if count > 0 {
             tracing::info!(epoch, records = count, "wrote what is wanted of the fleet");
         }
         Ok(())
     }
 
+    /// The latest era that PoPs have heard of, as far as that can be.
+    fn heard_era(&self, latest: u64) -> u64 {
+        let controller = self.controller();
+        for (pop, there) in controller.view().pops().filter(|(_, there)| there.heartbeat.era > latest) {
+            let era = there.heartbeat.era;
+            tracing::warn!(%pop, era, "it says it knows a store that was made long after now, which is not believed");
+        }
+        controller.view().era(latest)
+    }
+
     /// Begins rollouts that a change of a current version asks for, and moves those that run.
-    async fn follow_rollouts(&self) -> Result<(), LeadError> {
+    async fn follow_rollouts(&self, leave: Leave<'_>) -> Result<(), LeadError> {
         let changes = self.controller().rollouts(self.now_ms());
         for rollout in changes {
+            leave.check()?;
             let key = Key::new(kind::ROLLOUT, [rollout.name.as_str()])?;
             let Rollout { name, from, to, wave, state } = &rollout;
             match (from, state) {

@@ -40,6 +40,16 @@ pub struct Wanted {
     pub routes: RouteParts,
 }
 
+/// What a decision depends on, in short: as long as it is the same, nothing else would be decided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Aspect {
+    records: u64,
+    news: u64,
+    silent: (usize, usize),
+    asking: usize,
+    held: (u64, usize),
+}
+
 /// Hears, reads, decides.
 #[derive(Debug, Default)]
 pub struct Controller {
@@ -48,6 +58,8 @@ pub struct Controller {
     books: Books,
     backoff: Backoff,
     evidence: BTreeMap<ModelName, Evidence>,
+    /// Counts what was told of records.
+    records: u64,
     /// Kinds of records that were told whole.
     told: BTreeSet<&'static str>,
     /// Since when PoPs are heard without a pause.
@@ -72,7 +84,10 @@ impl Controller {
         }
         self.last_heard_ms = now_ms;
         let (pop, region) = (heartbeat.pop.clone(), heartbeat.place.region.clone());
-        self.backoff.note(&heartbeat, now_ms);
+        // A PoP that is alone tries again whenever it is asked to.
+        if !self.settings.alone {
+            self.backoff.note(&heartbeat, now_ms);
+        }
         for demand in &heartbeat.demand {
             if let Some(evidence) = self.evidence.get_mut(&demand.key.name) {
                 evidence.note(demand);
@@ -86,6 +101,7 @@ impl Controller {
             }
         }
         match self.view.hear(heartbeat, now_ms) {
+            Heard::Joined if self.settings.alone => {}
             Heard::Joined => tracing::info!(%pop, %region, "the PoP is there"),
             Heard::Restarted => tracing::info!(%pop, %region, "the PoP started again"),
             Heard::Rival(rival) => {
@@ -103,12 +119,15 @@ impl Controller {
         if matches!(event, Event::Snapshot(_)) {
             self.told.insert(kind);
         }
+        self.records += 1;
         self.books.apply(kind, event)
     }
 
     /// Whether enough is known to plan.
     pub fn may_plan(&self, now_ms: u64) -> bool {
-        let listened = self.listening_since_ms.is_some_and(|since| now_ms.saturating_sub(since) >= LISTEN_FIRST_MS);
+        // Whoever is alone waits for nobody.
+        let listen_first_ms = if self.settings.alone { 0 } else { LISTEN_FIRST_MS };
+        let listened = self.listening_since_ms.is_some_and(|since| now_ms.saturating_sub(since) >= listen_first_ms);
         let hears = now_ms.saturating_sub(self.last_heard_ms) <= LATE_AFTER_MS;
         listened && hears && KINDS.iter().all(|kind| self.told.contains(kind))
     }
@@ -136,10 +155,33 @@ impl Controller {
         changes
     }
 
-    /// Plans, if enough is known, and says what is wanted; what `before` wanted already is taken over as it is.
-    pub fn decide(&mut self, term: Term, before: &Wanted, now_ms: u64) -> Option<Wanted> {
+    /// What a decision would depend on now, once what is too old is forgotten.
+    pub fn aspect(&mut self, now_ms: u64) -> Aspect {
+        self.forget_old(now_ms);
+        Aspect {
+            records: self.records,
+            news: self.view.news(),
+            silent: self.view.silent(now_ms),
+            asking: self.view.demand().pops(),
+            held: self.backoff.count(now_ms),
+        }
+    }
+
+    fn forget_old(&mut self, now_ms: u64) {
         self.view.forget_old(now_ms);
         self.backoff.forget_old(now_ms);
+    }
+
+    /// Plans, if enough is known, and says what is wanted; what `before` wanted already is taken over as it is.
+    pub fn decide(&mut self, term: Term, before: &Wanted, now_ms: u64) -> Option<Wanted> {
+        let planned = self.plan(now_ms)?;
+        let scene = Scene::new(&self.view, &self.books, &planned.input, &planned.plan, now_ms);
+        Some(Wanted { desired: scene.desired(&before.desired, term), routes: scene.routes(&before.routes, term) })
+    }
+
+    /// The plan for what is known now, if that is enough; the one in force, where it answers the same question.
+    pub fn plan(&mut self, now_ms: u64) -> Option<Arc<Planned>> {
+        self.forget_old(now_ms);
         if !self.may_plan(now_ms) {
             return None;
         }
@@ -147,29 +189,29 @@ impl Controller {
         if input.pops.is_empty() {
             return None;
         }
-        let planned = match self.planned.clone() {
-            Some(planned) if planned.input == input => planned,
-            before => {
-                let solved = solve(&input, before.as_ref().map(|it| &it.plan));
-                let (plan, report) = match solved {
-                    Ok(solved) => solved,
-                    Err(why) => {
-                        if self.refused.as_ref() != Some(&why) {
-                            tracing::error!("what was wanted stays wanted, for there is no new plan: {why}");
-                            self.refused = Some(why);
-                        }
-                        return None;
-                    }
-                };
-                self.refused = None;
-                tell(before.as_deref(), &report);
-                let planned = Arc::new(Planned { input, plan, report });
-                self.planned = Some(planned.clone());
-                planned
+        let before = self.planned.clone();
+        if let Some(planned) = before.as_ref().filter(|planned| planned.input == input) {
+            return Some(planned.clone());
+        }
+        let solved = solve(&input, before.as_ref().map(|it| &it.plan));
+        let (plan, report) = match solved {
+            Ok(solved) => solved,
+            Err(why) => {
+                if self.refused.as_ref() != Some(&why) {
+                    tracing::error!("what was wanted stays wanted, for there is no new plan: {why}");
+                    self.refused = Some(why);
+                }
+                return None;
             }
         };
-        let scene = Scene::new(&self.view, &self.books, &planned.input, &planned.plan, now_ms);
-        Some(Wanted { desired: scene.desired(&before.desired, term), routes: scene.routes(&before.routes, term) })
+        self.refused = None;
+        // Who is alone follows no plan, and is told of it when it asks.
+        if !self.settings.alone {
+            tell(before.as_deref(), &report);
+        }
+        let planned = Arc::new(Planned { input, plan, report });
+        self.planned = Some(planned.clone());
+        Some(planned)
     }
 
     /// What the solver would be asked now.
@@ -188,6 +230,11 @@ impl Controller {
             current.insert(name, versions);
         }
         current
+    }
+
+    /// Whether there is one PoP, which holds what its own operators say: the plan is advice.
+    pub fn is_alone(&self) -> bool {
+        self.settings.alone
     }
 
     /// The plan in force, if one was made since the last [`Controller::stand_by`].

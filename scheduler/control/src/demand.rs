@@ -29,16 +29,17 @@ struct PopDemand {
 }
 
 impl DemandBook {
-    /// Takes in what a heartbeat says of its window.
-    pub(crate) fn note(&mut self, heartbeat: &Heartbeat, now_ms: u64) {
+    /// Takes in what a heartbeat says of its window, and whether that may change what is asked for.
+    pub(crate) fn note(&mut self, heartbeat: &Heartbeat, now_ms: u64) -> bool {
         let region = &heartbeat.place.region;
         let fresh = || PopDemand { region: region.clone(), heard_ms: now_ms, rates: BTreeMap::new() };
         let pop = self.pops.entry(heartbeat.pop.clone()).or_insert_with(fresh);
         let window_ms = heartbeat.window_ms as f64;
         (pop.region, pop.heard_ms) = (region.clone(), now_ms);
         if heartbeat.window_ms == 0 {
-            return;
+            return false;
         }
+        let had_none = pop.rates.is_empty();
         let kept = 0.5_f64.powf(window_ms / HALF_LIFE_MS);
         pop.rates.values_mut().for_each(|rate| *rate *= kept);
         for demand in &heartbeat.demand {
@@ -48,6 +49,12 @@ impl DemandBook {
             }
         }
         pop.rates.retain(|_, rate| *rate >= RATE_MIN);
+        !(had_none && pop.rates.is_empty())
+    }
+
+    /// PoPs whose demand counts.
+    pub(crate) fn pops(&self) -> usize {
+        self.pops.len()
     }
 
     pub(crate) fn forget_old(&mut self, now_ms: u64) {

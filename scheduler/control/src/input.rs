@@ -8,13 +8,14 @@ use headland_fleet::{DeviceReport, Intent, ModelKey, ModelRecord, ModelStanding,
 use headland_package::{Accelerator, ModelName, ModelVersion, PopId, RegionName};
 use headland_placement as placement;
 use headland_placement::{
-    ChurnBudget, Demand, DeviceClass, DeviceIndex, Excluded, Input, Latency, Loaded, Location, MeasuredLatency,
-    ModelSpec, Options, Place, PlaceRate, Pop, PopDevice, PopState, Replicas,
+    ChurnBudget, Demand, DeviceClass, DeviceClassName, DeviceIndex, Excluded, Input, Latency, Loaded, Location,
+    MeasuredLatency, ModelSpec, Options, Place, PlaceRate, Pop, PopDevice, PopState, Replicas,
 };
 
 use crate::backoff::Backoff;
 use crate::books::Books;
 use crate::measured::{self, Measured};
+use crate::policy::Allowed;
 use crate::view::{FleetView, Liveness, PopView};
 
 /// What holding a GiB costs on a processor, in the unit of the objective, milliseconds waited in a second: a replica of a GiB
@@ -36,6 +37,8 @@ pub struct Settings {
     pub churn: ChurnBudget,
     /// How far regions are from each other.
     pub latency: Latency,
+    /// Whether there is one PoP, which holds what its own operators say, as under `headland up`: the plan is advice.
+    pub alone: bool,
 }
 
 /// The versions of a model that people mean when they name none, and the one that is on its way to become it.
@@ -58,7 +61,8 @@ pub fn input(
     let models = books.models.values().map(|kept| {
         let model = &kept.record;
         let is_current = current.get(&model.key.name).is_some_and(|versions| versions.contains(&model.key.version));
-        spec(model, measured.get(&model.key), &device_classes, is_current)
+        let allowed = books.allowed(&model.key.name);
+        spec(model, measured.get(&model.key), &device_classes, is_current, allowed)
     });
     // Where a load failed lately it is not tried for a while.
     let is_there = |pop: &PopId| there.binary_search_by(|(id, _)| (*id).cmp(pop)).is_ok();
@@ -192,7 +196,13 @@ fn believed_bytes(pop: &PopView, device: &DeviceReport) -> u64 {
     }
 }
 
-fn spec(model: &ModelRecord, measured: Option<&Measured>, classes: &[DeviceClass], is_current: bool) -> ModelSpec {
+fn spec(
+    model: &ModelRecord,
+    measured: Option<&Measured>,
+    classes: &[DeviceClass],
+    is_current: bool,
+    allowed: Allowed<'_>,
+) -> ModelSpec {
     let needs = &model.needs;
     let regions = || needs.regions.iter().map(|region| region.as_str().into()).collect();
     let replicas = match is_current {
@@ -216,10 +226,21 @@ fn spec(model: &ModelRecord, measured: Option<&Measured>, classes: &[DeviceClass
         },
         replicas,
         residency: (!needs.regions.is_empty()).then(regions),
-        policy_regions: None,
-        policy_classes: None,
+        policy_regions: allowed.regions().map(|regions| regions.into_iter().map(Into::into).collect()),
+        policy_classes: policy_classes(allowed, classes),
         value: f64::from(needs.priority),
     }
+}
+
+/// The classes of devices that the policy lets it run on, if it says so.
+fn policy_classes(allowed: Allowed<'_>, classes: &[DeviceClass]) -> Option<Vec<DeviceClassName>> {
+    let mut may = Vec::new();
+    for class in classes {
+        if allowed.kind(class.kind)? {
+            may.push(class.name.clone());
+        }
+    }
+    Some(may)
 }
 
 fn demand(view: &FleetView, books: &Books) -> Vec<Demand> {

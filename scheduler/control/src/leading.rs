@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use headland_control_store::{ControlStore, Entry, Key, KeyError, Prefix, Revision, StoreError};
+use headland_control_store::{ControlStore, Entry, Epoch, Key, KeyError, Leadership, Prefix, Revision, StoreError};
 use headland_fleet::{Desired, Document, Era, Routes, kind};
 use headland_package::RegionName;
 
@@ -14,6 +14,31 @@ use crate::wanted::Term;
 pub struct Written {
     wanted: Wanted,
     revisions: BTreeMap<Key, Revision>,
+}
+
+/// Whether the lease of a term holds at this instant.
+#[derive(Clone, Copy)]
+pub struct Leave<'a> {
+    leadership: &'a Leadership,
+    epoch: u64,
+}
+
+impl<'a> Leave<'a> {
+    /// That of the leader of `epoch`.
+    pub fn new(leadership: &'a Leadership, epoch: u64) -> Self {
+        Leave { leadership, epoch }
+    }
+
+    /// Asked right before each write.
+    ///
+    /// # Errors
+    /// [`LeadError::Lapsed`].
+    pub fn check(self) -> Result<(), LeadError> {
+        match self.leadership.leads() {
+            Some(Epoch(epoch)) if epoch == self.epoch => Ok(()),
+            _ => Err(LeadError::Lapsed { epoch: self.epoch }),
+        }
+    }
 }
 
 /// Why a leader cannot go on.
@@ -28,6 +53,12 @@ pub enum LeadError {
         ours: u64,
         /// Theirs.
         theirs: u64,
+    },
+    /// The lease has ended, or is about to.
+    #[error("the lease of epoch {epoch} has run out, and nothing more is written in it")]
+    Lapsed {
+        /// Our epoch.
+        epoch: u64,
     },
     /// The store did not do as it was told.
     #[error(transparent)]
@@ -53,6 +84,9 @@ impl Fenced for Routes {
         Term { era: self.era, epoch: self.epoch }
     }
 }
+
+/// Nobody has heard of a store that was made so much later than now: clocks are not that far apart.
+pub const ERA_AHEAD_MS_MAX: u64 = 24 * 3600 * 1000;
 
 /// The store's era; one without is new, and gets one that is later than any before.
 ///
@@ -117,11 +151,17 @@ impl Written {
     ///
     /// # Errors
     /// [`LeadError`]; what was written until then stays and is known.
-    pub async fn write(&mut self, store: &dyn ControlStore, wanted: Wanted) -> Result<usize, LeadError> {
+    pub async fn write(
+        &mut self,
+        store: &dyn ControlStore,
+        leave: Leave<'_>,
+        wanted: Wanted,
+    ) -> Result<usize, LeadError> {
         let mut count = 0;
         // Routes first: who is asked no more may let go.
         for (at, routes) in wanted.routes {
             if self.wanted.routes.get(&at) != Some(&routes) {
+                leave.check()?;
                 self.put(store, route_key(&at.0, at.1)?, &routes).await?;
                 self.wanted.routes.insert(at, routes);
                 count += 1;
@@ -129,6 +169,7 @@ impl Written {
         }
         for (pop, desired) in wanted.desired {
             if self.wanted.desired.get(&pop) != Some(&desired) {
+                leave.check()?;
                 self.put(store, Key::new(kind::DESIRED, [pop.as_str()])?, &desired).await?;
                 self.wanted.desired.insert(pop, desired);
                 count += 1;
@@ -174,4 +215,44 @@ impl Written {
 
 fn route_key(region: &RegionName, part: u8) -> Result<Key, KeyError> {
     Key::new(kind::ROUTES, [region.as_str(), &part.to_string()])
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use headland_control_store::{EmbeddedStore, Role};
+    use tokio::sync::watch;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_leader_whose_lease_is_over_writes_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = EmbeddedStore::open(dir.path(), Duration::from_secs(10)).await.unwrap();
+        let (role, told) = watch::channel(Role::Leader { epoch: Epoch(3) });
+        let leadership = Leadership::told(told);
+        let wanted = |pop: &str| {
+            let desired = Desired {
+                pop: pop.parse().unwrap(),
+                era: 1,
+                epoch: 3,
+                generation: 1,
+                models: Vec::new(),
+                apps: Vec::new(),
+                aliases: BTreeMap::new(),
+            };
+            Wanted { desired: [(desired.pop.clone(), desired)].into(), ..Wanted::default() }
+        };
+        let mut written = Written::default();
+        let leave = Leave::new(&leadership, 3);
+        assert_eq!(written.write(&store, leave, wanted("a")).await.unwrap(), 1);
+        for now in [Role::Standby, Role::Leader { epoch: Epoch(4) }] {
+            role.send_replace(now);
+            let error = written.write(&store, leave, wanted("b")).await.unwrap_err();
+            assert!(matches!(error, LeadError::Lapsed { epoch: 3 }), "{error}");
+        }
+        let there = store.list(&Prefix::kind(kind::DESIRED).unwrap()).await.unwrap();
+        assert_eq!(there.len(), 1, "{there:?}");
+    }
 }

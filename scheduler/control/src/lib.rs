@@ -3,7 +3,7 @@
 //!
 //! Stands above `scheduler/placement`, which solves, and `scheduler/store`, which keeps; PoPs read what it writes through
 //! `scheduler/pop-agent`. Everything that decides is pure: [`Controller`] holds [`view`], [`demand`],
-//! [`measured`], [`backoff`], [`rollout`], [`input`] and [`wanted`] together, and knows no clock and no store. [`Control`] is the
+//! [`measured`], [`backoff`], [`rollout`], [`policy`], [`input`] and [`wanted`] together, and knows no clock and no store. [`Control`] is the
 //! loop around it.
 
 pub mod backoff;
@@ -15,6 +15,7 @@ pub mod input;
 mod leading;
 pub mod measured;
 mod overview;
+pub mod policy;
 pub mod rollout;
 pub mod view;
 pub mod wanted;
@@ -23,5 +24,5 @@ pub mod wanted;
 mod testing;
 
 pub use control::{Control, ControlError, ControlOptions};
-pub use controller::{Controller, LISTEN_FIRST_MS, Planned, Wanted};
+pub use controller::{Aspect, Controller, LISTEN_FIRST_MS, Planned, Wanted};
 pub use overview::{ModelPlaces, Overview, PopSummary, Replica};

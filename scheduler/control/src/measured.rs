@@ -8,7 +8,7 @@ use headland_placement::{DeviceClass, DeviceClassName, DeviceCost, DeviceKind, M
 
 use crate::view::FleetView;
 
-/// What a model takes beside its files until it was loaded once, in percent of them: packed weights and working memory.
+/// What is made of a model's files takes, in percent of them, until it was loaded once: packed weights and working memory.
 const GUESSED_MEMORY_PERCENT: u64 = 150;
 /// Device time of a request until one was measured, in microseconds for each MiB of the model's files, on one processor: an
 /// encoder of 90 MB was measured to take 4 ms for a short text, on two.
@@ -61,7 +61,8 @@ pub fn kind(device: &DeviceReport) -> DeviceKind {
 
 /// Memory of a replica of `model`, by kind of device.
 pub fn memory(model: &ModelRecord, measured: Option<&Measured>) -> Memory {
-    let guess = model.needs.memory_bytes.unwrap_or(model.bytes / 100 * GUESSED_MEMORY_PERCENT);
+    let files = (model.bytes / 100).saturating_mul(GUESSED_MEMORY_PERCENT);
+    let guess = model.needs.memory_bytes.unwrap_or(files.saturating_add(model.cache_bytes));
     let on = |kind: DeviceKind| measured.and_then(|known| known.memory.get(kind.name()).copied()).unwrap_or(guess);
     Memory { cpu_bytes: Some(on(DeviceKind::Cpu)), gpu_bytes: Some(on(DeviceKind::Gpu)) }
 }
@@ -98,4 +99,23 @@ pub fn costs(model: &ModelRecord, measured: Option<&Measured>, classes: &[Device
         }
     }
     costs
+}
+
+#[cfg(test)]
+mod tests {
+    use headland_fleet::Needs;
+
+    use super::*;
+    use crate::testing::record;
+
+    #[test]
+    fn a_model_that_was_never_loaded_takes_what_its_package_says_or_its_files_and_cache() {
+        let said = record("m", "1");
+        assert_eq!(memory(&said, None).cpu_bytes, Some(1 << 30));
+        let needs = Needs { memory_bytes: None, ..said.needs.clone() };
+        let writes = ModelRecord { bytes: 200, cache_bytes: 80, needs, ..said };
+        assert_eq!(memory(&writes, None).cpu_bytes, Some(380));
+        let huge = ModelRecord { bytes: u64::MAX, cache_bytes: u64::MAX, ..writes };
+        assert_eq!(memory(&huge, None).gpu_bytes, Some(u64::MAX));
+    }
 }

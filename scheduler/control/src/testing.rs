@@ -2,7 +2,8 @@
 
 use headland_control_store::{Entry, Event, Key, Revision};
 use headland_fleet::{
-    Aliases, Demand, DeviceReport, Document, Heartbeat, Intent, ModelKey, ModelRecord, Needs, Place, PopRecord, kind,
+    Aliases, Demand, DeviceReport, Document, Heartbeat, Intent, ModelKey, ModelRecord, Needs, Place, PolicyRecord,
+    PolicyRule, PopRecord, kind,
 };
 use headland_package::{Accelerator, Sha256Digest};
 
@@ -10,13 +11,10 @@ use crate::books::Books;
 
 /// A PoP with one processor and 8 GiB for models, that holds nothing and was asked nothing.
 pub fn heartbeat(pop: &str, region: &str) -> Heartbeat {
+    let place = Place { region: region.parse().unwrap(), location: None, failure_domain: None };
+    let (address, listen) = (format!("{pop}:8082"), format!("{pop}:8080"));
     Heartbeat {
-        pop: pop.parse().unwrap(),
-        incarnation: 1,
         sequence: 1,
-        place: Place { region: region.parse().unwrap(), location: None, failure_domain: None },
-        address: format!("{pop}:8082"),
-        listen: format!("{pop}:8080"),
         devices: vec![DeviceReport {
             device: "cpu".to_owned(),
             class: "cpu".to_owned(),
@@ -24,17 +22,7 @@ pub fn heartbeat(pop: &str, region: &str) -> Heartbeat {
             used_bytes: 0,
             units: 8,
         }],
-        era: 0,
-        epoch: 0,
-        generation: 0,
-        models: Vec::new(),
-        apps: Vec::new(),
-        demand: Vec::new(),
-        window_ms: 2_000,
-        round_trips: Vec::new(),
-        corrupt_sources: Vec::new(),
-        leaving: false,
-        storage_only: false,
+        ..Heartbeat::new(pop.parse().unwrap(), 1, place, address, listen)
     }
 }
 
@@ -61,7 +49,7 @@ pub fn record(name: &str, version: &str) -> ModelRecord {
         priority: 1,
     };
     let digest = Sha256Digest::of(key.to_string().as_bytes());
-    ModelRecord { key, manifest: digest, digest, bytes: 1 << 30, needs }
+    ModelRecord { key, manifest: digest, digest, bytes: 1 << 30, cache_bytes: 0, needs }
 }
 
 /// Records of these versions.
@@ -90,6 +78,17 @@ pub fn alias(books: &mut Books, name: &str, alias: &str, version: &str) {
 pub fn intend(books: &mut Books, pop: &str, intent: Intent) {
     let record = PopRecord { pop: pop.parse().unwrap(), intent };
     put(books, kind::POP, Key::new(kind::POP, [pop]).unwrap(), &record);
+}
+
+/// A rule that lets what fits `artifact` run anywhere.
+pub fn rule(artifact: &str) -> PolicyRule {
+    let (name, artifact) = (artifact.to_owned(), artifact.to_owned());
+    PolicyRule { name, artifact, admits: true, regions: None, accelerators: None }
+}
+
+/// Puts a policy of these rules in.
+pub fn trust(books: &mut Books, rules: Vec<PolicyRule>) {
+    put(books, kind::POLICY, Key::new(kind::POLICY, [PolicyRecord::NAME]).unwrap(), &PolicyRecord { rules });
 }
 
 fn put(books: &mut Books, kind: &str, key: Key, document: &impl Document) {

@@ -24,6 +24,8 @@ pub const POPS_MAX: usize = 20_000;
 pub struct FleetView {
     pops: BTreeMap<PopId, PopView>,
     demand: DemandBook,
+    /// Counts what was heard that was not known.
+    news: u64,
 }
 
 /// A PoP as heard.
@@ -94,7 +96,12 @@ impl FleetView {
                 heard => heard,
             },
         };
-        self.demand.note(&heartbeat, now_ms);
+        let asks = self.demand.note(&heartbeat, now_ms);
+        let before = self.pops.get(&heartbeat.pop);
+        let says_the_same = before.is_some_and(|known| {
+            known.liveness(now_ms) == Liveness::Live && known.rival.is_none() && same(&known.heartbeat, &heartbeat)
+        });
+        self.news += u64::from(asks || !says_the_same);
         self.pops.insert(heartbeat.pop.clone(), PopView { heartbeat, heard_ms: now_ms, rival: None });
         heard
     }
@@ -115,9 +122,21 @@ impl FleetView {
         self.pops.get(id)
     }
 
-    /// The latest era that any PoP has heard of.
-    pub fn era(&self) -> u64 {
-        self.pops.values().map(|pop| pop.heartbeat.era).max().unwrap_or(0)
+    /// The latest era that any PoP has heard of, no later than `latest`: one that lies must not lift it beyond what can be, for no
+    /// store could be made anew after it.
+    pub fn era(&self, latest: u64) -> u64 {
+        self.pops.values().map(|pop| pop.heartbeat.era).filter(|era| *era <= latest).max().unwrap_or(0)
+    }
+
+    /// Grows with everything that was heard and was not known.
+    pub fn news(&self) -> u64 {
+        self.news
+    }
+
+    /// How many are late, and how many lost.
+    pub fn silent(&self, now_ms: u64) -> (usize, usize) {
+        let count = |which| self.pops.values().filter(|pop| pop.liveness(now_ms) == which).count();
+        (count(Liveness::Late), count(Liveness::Lost))
     }
 
     /// What is asked for, and where.
@@ -151,6 +170,17 @@ impl PopView {
         }
         Heard::Rival(Rival { incarnation: new.incarnation, address: new.address.clone(), heard_ms: now_ms })
     }
+}
+
+/// Whether two heartbeats say the same of how a PoP is: what was asked of it is not looked at.
+fn same(a: &Heartbeat, b: &Heartbeat) -> bool {
+    let Heartbeat { sequence: _, demand: _, window_ms: _, pop, incarnation, place, address, listen, .. } = a;
+    let Heartbeat { devices, era, epoch, generation, models, apps, .. } = a;
+    let Heartbeat { round_trips, corrupt_sources, leaving, storage_only, .. } = a;
+    (pop, incarnation, place, address, listen) == (&b.pop, &b.incarnation, &b.place, &b.address, &b.listen)
+        && (devices, era, epoch, generation) == (&b.devices, &b.era, &b.epoch, &b.generation)
+        && (models, apps, round_trips) == (&b.models, &b.apps, &b.round_trips)
+        && (corrupt_sources, leaving, storage_only) == (&b.corrupt_sources, &b.leaving, &b.storage_only)
 }
 
 #[cfg(test)]
@@ -193,5 +223,31 @@ mod tests {
         assert_eq!(view.pop(&pop).unwrap().rival, Some(rival));
         assert_eq!(view.hear(said("a", 3, 9, "b:1"), 9_000), Heard::Restarted, "the first is silent, so it moved");
         assert_eq!(view.pop(&pop).unwrap().rival, None);
+    }
+
+    #[test]
+    fn what_is_known_is_no_news_and_an_era_that_cannot_be_does_not_count() {
+        let mut view = FleetView::default();
+        let era = |era, pop, sequence| Heartbeat { era, ..said(pop, 1, sequence, "x:1") };
+        view.hear(era(5, "a", 1), 0);
+        view.hear(era(u64::MAX, "liar", 1), 0);
+        assert_eq!((view.era(1_000), view.era(u64::MAX)), (5, u64::MAX));
+        let news = view.news();
+        view.hear(era(5, "a", 2), 2_000);
+        assert_eq!((view.news(), view.silent(2_000)), (news, (0, 0)));
+        let mut fuller = era(5, "a", 3);
+        fuller.devices[0].used_bytes += 1;
+        view.hear(fuller.clone(), 4_000);
+        assert_eq!(view.news(), news + 1);
+        assert_eq!(
+            (view.silent(8_000), view.silent(12_000)),
+            ((1, 0), (1, 1)),
+            "one is late and then lost, then the other"
+        );
+        view.hear(Heartbeat { sequence: 4, ..fuller.clone() }, 14_000);
+        assert_eq!(view.news(), news + 2, "it was lost");
+        view.hear(Heartbeat { sequence: 5, demand: vec![crate::testing::asked("m", 9)], ..fuller.clone() }, 14_100);
+        view.hear(Heartbeat { sequence: 6, ..fuller }, 14_200);
+        assert_eq!(view.news(), news + 4, "what is asked for fades");
     }
 }

@@ -3,12 +3,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use futures_util::StreamExt;
 use headland_control::{Control, ControlOptions};
 use headland_control_store::{
-    Bus, ControlStore, Election, EmbeddedStore, Epoch, Event, Holder, Key, Prefix, RamBus, Role,
+    Bus, ControlStore, Election, EmbeddedStore, Epoch, Event, Holder, Key, Leadership, Prefix, RamBus, Role,
 };
 use headland_fleet::{
     Desired, DeviceReport, Document, Heartbeat, Keep, ModelKey, ModelRecord, ModelReport, ModelStanding, Needs, Place,
@@ -35,7 +35,8 @@ impl World {
     }
 
     async fn control(&self, role: watch::Receiver<Role>) -> (Control, JoinSet<()>) {
-        Control::start(self.store.clone(), self.bus.clone(), role, ControlOptions::default()).await.unwrap()
+        let options = ControlOptions::default();
+        Control::start(self.store.clone(), self.bus.clone(), Leadership::told(role), options).await.unwrap()
     }
 
     async fn put(&self, key: Key, document: &impl Document) {
@@ -121,18 +122,14 @@ fn record(name: &str) -> ModelRecord {
         memory_bytes: Some(1 << 20),
         priority: 1,
     };
-    ModelRecord { key, manifest: digest, digest, bytes: 1 << 20, needs }
+    ModelRecord { key, manifest: digest, digest, bytes: 1 << 20, cache_bytes: 0, needs }
 }
 
 fn heartbeat(name: &str, region: &str, sequence: u64, era: u64, models: Vec<ModelKey>) -> Heartbeat {
     let ready = || ModelStanding::Ready { device: "cpu".to_owned(), memory_bytes: 1 << 20, cost: None };
+    let place = Place { region: region.parse().unwrap(), location: None, failure_domain: None };
     Heartbeat {
-        pop: name.parse().unwrap(),
-        incarnation: 1,
         sequence,
-        place: Place { region: region.parse().unwrap(), location: None, failure_domain: None },
-        address: format!("{name}:1"),
-        listen: String::new(),
         devices: vec![DeviceReport {
             device: "cpu".to_owned(),
             class: "cpu".to_owned(),
@@ -141,16 +138,8 @@ fn heartbeat(name: &str, region: &str, sequence: u64, era: u64, models: Vec<Mode
             units: 8,
         }],
         era,
-        epoch: 0,
-        generation: 0,
         models: models.into_iter().map(|key| ModelReport { key, standing: ready() }).collect(),
-        apps: Vec::new(),
-        demand: Vec::new(),
-        window_ms: 2_000,
-        round_trips: Vec::new(),
-        corrupt_sources: Vec::new(),
-        leaving: false,
-        storage_only: false,
+        ..Heartbeat::new(name.parse().unwrap(), 1, place, format!("{name}:1"), String::new())
     }
 }
 
@@ -252,6 +241,25 @@ async fn a_thousand_changes_in_a_row_end_in_what_was_wanted_last() {
     let last: BTreeSet<ModelKey> = entries.iter().map(|entry| ModelRecord::decode(&entry.value).unwrap().key).collect();
     assert!(!last.is_empty());
     until("the PoP holds just that", || async { (*held.lock().unwrap() == last).then_some(()) }).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pop_that_claims_an_era_that_cannot_be_shuts_nobody_out() {
+    let world = World::new().await;
+    let bus = world.bus.clone();
+    let lying = tokio::spawn(async move {
+        for sequence in 1.. {
+            let said = heartbeat("liar", "eu", sequence, u64::MAX, Vec::new());
+            bus.publish(&Key::new(subject::HEARTBEAT, ["liar"]).unwrap(), said.encode().into()).await.unwrap();
+            tokio::time::sleep(Duration::from_secs(2)).await;
+        }
+    });
+    let _pop = world.pop("a", "eu");
+    let (_control, _tasks) = world.control(leads(1)).await;
+    let wanted = until("it is written", || async { world.desired().await.remove("a") }).await;
+    let a_day_from_now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap() + Duration::from_secs(24 * 3600);
+    assert!(u128::from(wanted.era) <= a_day_from_now.as_millis(), "{wanted:?}");
+    lying.abort();
 }
 
 #[tokio::test(start_paused = true)]

@@ -32,8 +32,17 @@ pub fn explain(input: &Input, plan: &Plan, report: &Report, key: &ModelKey) -> O
         replicas: replicas(input, plan),
         excluded: excluded(input, key),
         places: places(plan),
-        missing: report.unplaced_of(key).map(ToString::to_string).collect(),
+        missing: missing(plan, report, key),
     })
+}
+
+/// What it lacks; or, if it lacks nothing and is nowhere, that this is as it should be.
+fn missing(plan: &ModelPlan, report: &Report, key: &ModelKey) -> Vec<String> {
+    let lacks: Vec<String> = report.unplaced_of(key).map(ToString::to_string).collect();
+    match plan.replicas.is_empty() && lacks.is_empty() {
+        true => vec!["nothing: nobody asks for it, and it asks for no replica".to_owned()],
+        false => lacks,
+    }
 }
 
 fn heading(plan: &ModelPlan) -> String {

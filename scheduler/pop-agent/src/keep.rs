@@ -9,33 +9,20 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use headland_control_store::{ControlStore, Key, KeyError, Prefix, StoreError};
-use headland_fleet::{Aliases, AppRecord, Document, Era, ModelKey, ModelRecord, Needs, Source, kind};
+use headland_control_store::{ControlStore, Key, KeyError, StoreError};
+use headland_fleet::{Document, Era, ModelKey, Source, kind};
 use headland_lifecycle::models::catalog;
 use headland_lifecycle::{AppControl, LifecycleError, ModelControl, apps};
-use headland_package::{AppName, ModelName, ModelVersion, PlacementManifest, Sha256Digest, placement_of};
+use headland_package::{AppName, ModelName, ModelVersion, Sha256Digest};
 use headland_registry::store::Store;
 use serde::{Deserialize, Serialize};
 
 use crate::merge::{Step, merge};
 use crate::pull::{PullError, Puller, Wanted};
+use crate::tell::{AliasesOf, Side, TellError, Teller, aliases_key, app_key, model_key};
 
 /// How often both sides are compared.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// The package's manifest.
-const MANIFEST: &str = "headland.model.toml";
-/// The largest of those that is read, in bytes.
-const MANIFEST_BYTES_MAX: u64 = 1 << 20;
-
-type AliasesOf = BTreeMap<String, ModelVersion>;
-
-/// One side of things: what there is.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Side {
-    models: BTreeMap<ModelKey, Sha256Digest>,
-    aliases: BTreeMap<ModelName, AliasesOf>,
-    apps: BTreeMap<AppName, (ModelVersion, Sha256Digest)>,
-}
 
 /// What both sides last agreed on, as it is kept on disk. JSON has no keys but text.
 #[derive(Default, Serialize, Deserialize)]
@@ -80,6 +67,8 @@ enum KeepError {
     #[error(transparent)]
     Key(#[from] KeyError),
     #[error(transparent)]
+    Tell(#[from] TellError),
+    #[error(transparent)]
     Pull(#[from] PullError),
     #[error(transparent)]
     Lifecycle(#[from] Arc<LifecycleError>),
@@ -98,7 +87,8 @@ impl From<LifecycleError> for KeepError {
 /// Brings the registry here and the fleet's records into agreement, again and again.
 pub async fn keep(parts: KeeperParts) {
     let (era, agreed) = read(&parts.memory);
-    let mut keeper = Keeper { era, agreed, parts: Arc::new(parts), said: BTreeMap::new() };
+    let teller = Teller { control: parts.control.clone(), store: parts.store.clone(), apps: parts.apps.clone() };
+    let mut keeper = Keeper { era, agreed, parts, teller, said: BTreeMap::new() };
     loop {
         if let Err(error) = keeper.look().await {
             keeper.say("the registry and the fleet".to_owned(), &error);
@@ -108,7 +98,8 @@ pub async fn keep(parts: KeeperParts) {
 }
 
 struct Keeper {
-    parts: Arc<KeeperParts>,
+    parts: KeeperParts,
+    teller: Teller,
     era: u64,
     agreed: Side,
     /// What was said last of each thing that fails: the same is not said every second.
@@ -124,8 +115,8 @@ impl Keeper {
             tracing::info!(era, "the fleet's store is another one than before; everything here is told to it");
             (self.era, self.agreed) = (era, Side::default());
         }
-        let here = self.here().await?;
-        let fleet = self.fleet().await?;
+        let here = self.teller.here().await?;
+        let fleet = self.teller.fleet().await?;
         let before = self.agreed.clone();
         for (key, step) in merge(&before.models, &here.models, &fleet.models) {
             let done = self.model(&key, &step).await;
@@ -168,56 +159,13 @@ impl Keeper {
         }
     }
 
-    /// What the registry here has, and what is deployed.
-    async fn here(&self) -> Result<Side, KeepError> {
-        let parts = self.parts.clone();
-        let read = move || -> Result<Side, LifecycleError> {
-            let mut side = Side { apps: parts.apps.deployed(), ..Side::default() };
-            for name in catalog::names(&parts.store)? {
-                let versions = catalog::versions(&parts.store, &name)?;
-                for (version, manifest) in versions.manifests {
-                    side.models.insert(ModelKey { name: name.clone(), version }, manifest);
-                }
-                if !versions.aliases.is_empty() {
-                    side.aliases.insert(name, versions.aliases);
-                }
-            }
-            Ok(side)
-        };
-        Ok(tokio::task::spawn_blocking(read).await.map_err(|_| KeepError::Interrupted)??)
-    }
-
-    /// What the fleet's records say. What cannot be read is left as it is.
-    async fn fleet(&self) -> Result<Side, KeepError> {
-        let control = &self.parts.control;
-        let mut side = Side::default();
-        for entry in control.list(&Prefix::kind(kind::MODEL)?).await? {
-            if let Ok(record) = ModelRecord::decode(&entry.value) {
-                side.models.insert(record.key, record.manifest);
-            }
-        }
-        for entry in control.list(&Prefix::kind(kind::ALIASES)?).await? {
-            if let Ok(record) = Aliases::decode(&entry.value) {
-                side.aliases.insert(record.name, record.aliases);
-            }
-        }
-        for entry in control.list(&Prefix::kind(kind::APP)?).await? {
-            if let Ok(record) = AppRecord::decode(&entry.value) {
-                side.apps.insert(record.name, (record.version, record.manifest));
-            }
-        }
-        Ok(side)
-    }
-
     async fn model(&self, key: &ModelKey, step: &Step<Sha256Digest>) -> Result<(), KeepError> {
-        let at = Key::new(kind::MODEL, [key.name.as_str(), key.version.as_str()])?;
         match step {
             Step::Tell(manifest) => {
-                let record = self.record(key.clone(), *manifest).await?;
-                self.put(&at, record.encode()).await?;
+                self.teller.tell_model(key, *manifest).await?;
                 tracing::info!(model = %key, "the fleet has a new model");
             }
-            Step::Retract => self.parts.control.delete(&at, None).await?,
+            Step::Retract => self.teller.retract(&model_key(key)?).await?,
             Step::Take(manifest) => {
                 let named = || KeepError::Name(key.to_string());
                 let wanted = Wanted {
@@ -238,14 +186,10 @@ impl Keeper {
     }
 
     async fn alias(&self, name: &ModelName, step: &Step<AliasesOf>, here: Option<&AliasesOf>) -> Result<(), KeepError> {
-        let at = Key::new(kind::ALIASES, [name.as_str()])?;
         let none = AliasesOf::new();
         let wanted = match step {
-            Step::Tell(aliases) => {
-                let record = Aliases { name: name.clone(), aliases: aliases.clone() };
-                return self.put(&at, record.encode()).await;
-            }
-            Step::Retract => return Ok(self.parts.control.delete(&at, None).await?),
+            Step::Tell(aliases) => return Ok(self.teller.tell_aliases(name, aliases).await?),
+            Step::Retract => return Ok(self.teller.retract(&aliases_key(name)?).await?),
             Step::Agree(_) | Step::Forget => return Ok(()),
             Step::Take(aliases) => aliases,
             Step::Drop => &none,
@@ -263,14 +207,12 @@ impl Keeper {
     }
 
     async fn app(&self, name: &AppName, step: &Step<(ModelVersion, Sha256Digest)>) -> Result<(), KeepError> {
-        let at = Key::new(kind::APP, [name.as_str()])?;
         match step {
-            Step::Tell((version, manifest)) => {
-                let record = AppRecord { name: name.clone(), version: version.clone(), manifest: *manifest };
-                self.put(&at, record.encode()).await?;
-                tracing::info!(app = %name, %version, "the fleet has a new app");
+            Step::Tell(deployed) => {
+                self.teller.tell_app(name, deployed).await?;
+                tracing::info!(app = %name, version = %deployed.0, "the fleet has a new app");
             }
-            Step::Retract => self.parts.control.delete(&at, None).await?,
+            Step::Retract => self.teller.retract(&app_key(name)?).await?,
             Step::Take((version, manifest)) => {
                 let named = || KeepError::Name(format!("{name}:{version}"));
                 let wanted = Wanted {
@@ -287,34 +229,6 @@ impl Keeper {
                 Err(error) => return Err(error.into()),
             },
             Step::Agree(_) | Step::Forget => {}
-        }
-        Ok(())
-    }
-
-    /// What the fleet is told of a version: where it may be stands in its package.
-    async fn record(&self, key: ModelKey, manifest: Sha256Digest) -> Result<ModelRecord, KeepError> {
-        let parts = self.parts.clone();
-        let read = move || -> Result<ModelRecord, LifecycleError> {
-            let stored = catalog::stored(&parts.store, &key.name, &key.version, manifest)?;
-            let file = stored.files.iter().find(|file| file.path == MANIFEST && file.size <= MANIFEST_BYTES_MAX);
-            let blob = file.map(|file| parts.store.blob(&stored.repository, file.digest)).transpose()?.flatten();
-            let placement = match blob {
-                Some(blob) => placement_of(MANIFEST, &blob.map_verified()?)
-                    .map_err(|error| LifecycleError::Broken(error.to_string()))?,
-                None => PlacementManifest::default(),
-            };
-            let bytes = stored.files.iter().map(|file| file.size).sum();
-            Ok(ModelRecord { manifest, digest: stored.digest(), bytes, needs: needs(placement), key })
-        };
-        Ok(tokio::task::spawn_blocking(read).await.map_err(|_| KeepError::Interrupted)??)
-    }
-
-    async fn put(&self, key: &Key, value: Vec<u8>) -> Result<(), KeepError> {
-        let (control, value) = (&self.parts.control, bytes::Bytes::from(value));
-        match control.get(key).await? {
-            Some(entry) if entry.value == value => {}
-            Some(entry) => drop(control.update(key, value, entry.revision).await?),
-            None => drop(control.create(key, value).await?),
         }
         Ok(())
     }
@@ -342,18 +256,6 @@ fn settle<K: Ord, V>(agreed: &mut BTreeMap<K, V>, key: K, step: Step<V>) {
     match step {
         Step::Tell(value) | Step::Take(value) | Step::Agree(value) => drop(agreed.insert(key, value)),
         Step::Retract | Step::Drop | Step::Forget => drop(agreed.remove(&key)),
-    }
-}
-
-fn needs(placement: PlacementManifest) -> Needs {
-    Needs {
-        accelerator: placement.accelerator,
-        min_replicas: placement.min_replicas,
-        max_replicas: placement.max_replicas,
-        min_domains: placement.min_domains,
-        regions: placement.regions,
-        memory_bytes: placement.memory.map(|memory| memory.0),
-        priority: placement.priority,
     }
 }
 

@@ -1,7 +1,9 @@
-//! What happened between two heartbeats, from counters that only grow. Pure.
+//! What happened between two heartbeats, from counters that only grow.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
+use headland_batcher::{Failure, Model};
 use headland_fleet::{Cost, Demand, ModelKey};
 
 /// A model's counters at one moment. They begin anew when it is loaded anew.
@@ -19,6 +21,27 @@ pub struct Counters {
     pub busy_us: u64,
     /// Of all requests, those that other PoPs passed on.
     pub from_peers: u64,
+}
+
+/// The counters of models, as they stand now.
+pub fn counters(models: &[Arc<Model>]) -> BTreeMap<ModelKey, Counters> {
+    let of = |model: &Arc<Model>| {
+        let (info, stats) = (model.info(), model.stats());
+        let key = ModelKey { name: info.name.clone(), version: info.version.clone() };
+        // A version that takes no more what the one before took fails too: what is bad input is told by comparing the two.
+        let failed = [Failure::Backend, Failure::Other].map(|category| stats.failure(category)).iter().sum();
+        let shed = stats.failure(Failure::Rejected);
+        let counters = Counters {
+            answered: stats.success(),
+            failed,
+            shed,
+            latency_us: stats.request_us(),
+            busy_us: model.busy_us(),
+            from_peers: stats.from_peers(),
+        };
+        (key, counters)
+    };
+    models.iter().map(of).collect()
 }
 
 /// Requests a cost is measured over at least.

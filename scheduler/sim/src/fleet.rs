@@ -132,25 +132,18 @@ impl Fleet {
         let place = &world.places[known.place];
         let location =
             place.location.map(|at| headland_fleet::Location { lat_deg: at.latitude_deg, lon_deg: at.longitude_deg });
+        let place =
+            Place { region: place.region.clone(), location, failure_domain: Some(known.failure_domain.clone()) };
         Heartbeat {
-            pop: known.id.clone(),
-            incarnation: pop.incarnation,
             sequence: pop.sequence,
-            place: Place { region: place.region.clone(), location, failure_domain: Some(known.failure_domain.clone()) },
-            address: String::new(),
-            listen: String::new(),
             devices,
             era: pop.told.era,
             epoch: pop.told.epoch,
             generation: pop.told.generation,
             models,
-            apps: Vec::new(),
             demand,
             window_ms,
-            round_trips: Vec::new(),
-            corrupt_sources: Vec::new(),
-            leaving: false,
-            storage_only: false,
+            ..Heartbeat::new(known.id.clone(), pop.incarnation, place, String::new(), String::new())
         }
     }
 

@@ -410,26 +410,8 @@ impl<'a> Run<'a> {
 
 /// What a control plane says of itself.
 fn own_heartbeat(world: &World, sequence: u64) -> Heartbeat {
-    Heartbeat {
-        pop: world.control.clone(),
-        incarnation: 1,
-        sequence,
-        place: Place { region: world.places[0].region.clone(), location: None, failure_domain: None },
-        address: String::new(),
-        listen: String::new(),
-        devices: Vec::new(),
-        era: 0,
-        epoch: 0,
-        generation: 0,
-        models: Vec::new(),
-        apps: Vec::new(),
-        demand: Vec::new(),
-        window_ms: 0,
-        round_trips: Vec::new(),
-        corrupt_sources: Vec::new(),
-        leaving: false,
-        storage_only: true,
-    }
+    let place = Place { region: world.places[0].region.clone(), location: None, failure_domain: None };
+    Heartbeat { sequence, ..Heartbeat::of_storage(world.control.clone(), 1, place, String::new(), String::new()) }
 }
 
 #[cfg(test)]

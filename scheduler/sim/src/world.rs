@@ -186,7 +186,7 @@ fn model(spec: &ModelSpec, places: &[Place]) -> Result<Model, NameError> {
     let digest = Sha256Digest::of(spec.key.as_str().as_bytes());
     let cost = |cost: &headland_placement::DeviceCost| Cost { alone_us: cost.alone_us(), busy_us: cost.busy_us() };
     Ok(Model {
-        record: ModelRecord { key, manifest: digest, digest, bytes, needs },
+        record: ModelRecord { key, manifest: digest, digest, bytes, cache_bytes: 0, needs },
         memory: spec.memory,
         costs: spec.costs.iter().map(|it| (it.class.as_str().to_owned(), cost(it))).collect(),
     })

@@ -38,30 +38,26 @@ impl fmt::Display for Role {
 
 /// A candidate that campaigns until it is stopped. Dropping it steps down too, in the background.
 pub struct Election {
-    role: watch::Receiver<Role>,
-    tenure: Arc<Mutex<Option<(Epoch, Instant)>>>,
+    leadership: Leadership,
     stop: watch::Sender<bool>,
     task: JoinHandle<()>,
 }
 
-impl Election {
-    /// Begins to campaign for the lease `name`, by the store's time to live.
-    pub fn start(store: Arc<dyn Leases>, name: Key, holder: Holder) -> Self {
-        let timing = Timing::of(store.lease_ttl());
-        let (told, role) = watch::channel(Role::Standby);
-        let (stop, stopped) = watch::channel(false);
-        let tenure = Arc::default();
-        let candidate = Candidate {
-            campaign: Campaign::new(timing, Duration::ZERO),
-            store,
-            name,
-            holder,
-            begun: Instant::now(),
-            told,
-            tenure: Arc::clone(&tenure),
-            stopped,
-        };
-        Self { role, tenure, stop, task: tokio::spawn(candidate.run()) }
+/// The epoch that is led in, and until when that is certain.
+type Certain = Mutex<Option<(Epoch, Instant)>>;
+
+/// Whether a candidate leads. Cheap to clone.
+#[derive(Clone)]
+pub struct Leadership {
+    role: watch::Receiver<Role>,
+    /// None where somebody else than an election says who leads.
+    tenure: Option<Arc<Certain>>,
+}
+
+impl Leadership {
+    /// That of whoever is told its role, and believes it.
+    pub fn told(role: watch::Receiver<Role>) -> Self {
+        Self { role, tenure: None }
     }
 
     /// What the candidate is, and whenever that changes. It changes back to standby before another one can lead, as long as
@@ -72,8 +68,51 @@ impl Election {
 
     /// The epoch to write in, if at this instant we lead.
     pub fn leads(&self) -> Option<Epoch> {
-        let tenure = *self.tenure.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(tenure) = &self.tenure else {
+            return match *self.role.borrow() {
+                Role::Leader { epoch } => Some(epoch),
+                Role::Standby => None,
+            };
+        };
+        let tenure = *tenure.lock().unwrap_or_else(PoisonError::into_inner);
         tenure.filter(|(_, until)| Instant::now() < *until).map(|(epoch, _)| epoch)
+    }
+}
+
+impl Election {
+    /// Begins to campaign for the lease `name`, by the store's time to live.
+    pub fn start(store: Arc<dyn Leases>, name: Key, holder: Holder) -> Self {
+        let timing = Timing::of(store.lease_ttl());
+        let (told, role) = watch::channel(Role::Standby);
+        let (stop, stopped) = watch::channel(false);
+        let tenure = Arc::<Certain>::default();
+        let candidate = Candidate {
+            campaign: Campaign::new(timing, Duration::ZERO),
+            store,
+            name,
+            holder,
+            begun: Instant::now(),
+            told,
+            tenure: Arc::clone(&tenure),
+            stopped,
+        };
+        let leadership = Leadership { role, tenure: Some(tenure) };
+        Self { leadership, stop, task: tokio::spawn(candidate.run()) }
+    }
+
+    /// What the candidate is, as [`Leadership::role`] says.
+    pub fn role(&self) -> watch::Receiver<Role> {
+        self.leadership.role()
+    }
+
+    /// The epoch to write in, if at this instant we lead.
+    pub fn leads(&self) -> Option<Epoch> {
+        self.leadership.leads()
+    }
+
+    /// Whether it leads, for whoever is to know.
+    pub fn leadership(&self) -> Leadership {
+        self.leadership.clone()
     }
 
     /// Steps down and gives the lease up, so that a standby takes over at once. To be called when nothing is written any more.
@@ -92,7 +131,7 @@ struct Candidate {
     /// What the campaign's times count from.
     begun: Instant,
     told: watch::Sender<Role>,
-    tenure: Arc<Mutex<Option<(Epoch, Instant)>>>,
+    tenure: Arc<Certain>,
     stopped: watch::Receiver<bool>,
 }
 

@@ -36,7 +36,7 @@ const WATCHER_LAG_MAX: usize = 1024;
 /// Records in a file, watches and leases in memory. Cloning shares it; the file is closed with the last clone and watch.
 #[derive(Clone)]
 pub struct EmbeddedStore {
-    file: Arc<File>,
+    reader: Reader,
     /// Held by whoever writes, from its commit until the watchers are told.
     writing: Arc<Mutex<()>>,
     changes: broadcast::Sender<Changed>,
@@ -50,26 +50,18 @@ impl EmbeddedStore {
         let path = data_dir.join(FILE_NAME);
         let file = blocking(&path.clone(), move || File::open(path)).await?;
         Ok(Self {
-            file: Arc::new(file),
+            reader: Reader { file: Arc::new(file), turn: Arc::default() },
             writing: Arc::default(),
             changes: broadcast::channel(WATCHER_LAG_MAX).0,
             leases: Arc::new(LeaseTable::new(lease_ttl)),
         })
     }
 
-    async fn read<T: Send + 'static>(
-        &self,
-        what: impl FnOnce(&File) -> Result<T, StoreError> + Send + 'static,
-    ) -> Result<T, StoreError> {
-        let file = Arc::clone(&self.file);
-        blocking(self.file.path(), move || what(&file)).await
-    }
-
     /// Commits and tells, on a blocking thread that holds the lock: a caller that goes away does not come in between.
     async fn write(&self, write: Write) -> Result<Revision, StoreError> {
         let turn = Arc::clone(&self.writing).lock_owned().await;
-        let (file, changes) = (Arc::clone(&self.file), self.changes.clone());
-        blocking(self.file.path(), move || {
+        let (file, changes) = (Arc::clone(&self.reader.file), self.changes.clone());
+        blocking(self.reader.file.path(), move || {
             let (revision, changed) = file.write(write)?;
             if let Some(changed) = changed {
                 // Fails when nobody watches.
@@ -77,6 +69,28 @@ impl EmbeddedStore {
             }
             drop(turn);
             Ok(revision)
+        })
+        .await
+    }
+}
+
+/// Reads the file on one thread at a time: it is small, and every further thread would keep memory of its own.
+#[derive(Clone)]
+struct Reader {
+    file: Arc<File>,
+    turn: Arc<Mutex<()>>,
+}
+
+impl Reader {
+    async fn read<T: Send + 'static>(
+        &self,
+        what: impl FnOnce(&File) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let turn = Arc::clone(&self.turn).lock_owned().await;
+        let file = Arc::clone(&self.file);
+        blocking(self.file.path(), move || {
+            let _turn = turn;
+            what(&file)
         })
         .await
     }
@@ -95,12 +109,12 @@ async fn blocking<T: Send + 'static>(
 impl ControlStore for EmbeddedStore {
     fn get<'a>(&'a self, key: &'a Key) -> StoreFuture<'a, Option<Entry>> {
         let key = key.clone();
-        self.read(move |file| file.get(&key)).boxed()
+        self.reader.read(move |file| file.get(&key)).boxed()
     }
 
     fn list<'a>(&'a self, prefix: &'a Prefix) -> StoreFuture<'a, Vec<Entry>> {
         let prefix = prefix.clone();
-        self.read(move |file| Ok(file.list(&prefix)?.0)).boxed()
+        self.reader.read(move |file| Ok(file.list(&prefix)?.0)).boxed()
     }
 
     fn create<'a>(&'a self, key: &'a Key, value: Bytes) -> StoreFuture<'a, Revision> {
@@ -124,7 +138,7 @@ impl ControlStore for EmbeddedStore {
     }
 
     fn watch(&self, prefix: Prefix) -> BoxStream<'static, Event> {
-        watch::watch(Arc::clone(&self.file), self.changes.clone(), prefix)
+        watch::watch(self.reader.clone(), self.changes.clone(), prefix)
     }
 }
 

@@ -22,7 +22,7 @@ mod ram_bus;
 mod store;
 
 pub use bus::{Bus, BusFuture, Message, ReplyTo};
-pub use election::{Election, Role};
+pub use election::{Election, Leadership, Role};
 pub use embedded::{EmbeddedStore, FILE_NAME};
 pub use entry::{Entry, Event, Revision, VALUE_BYTES_MAX};
 pub use error::{BusError, Cause, StoreError};

@@ -53,6 +53,30 @@ impl Rule {
     pub fn residency(&self) -> &Residency {
         &self.residency
     }
+
+    /// Whether it admits anything: one that names nobody whose signature would count refuses all, unless it only warns.
+    pub fn admits(&self) -> bool {
+        self.mode == Mode::Warn || !self.authorities.is_empty()
+    }
+}
+
+/// A glob as rules have it, for whoever knows a rule by its text.
+#[derive(Clone, Debug)]
+pub struct Glob(Pattern);
+
+impl Glob {
+    /// Reads it.
+    ///
+    /// # Errors
+    /// Why no artifact can fit it, or what is wrong with it.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        Pattern::try_from(text.to_owned()).map(Glob)
+    }
+
+    /// Whether a repository (`models/NAME`, `apps/NAME`) fits.
+    pub fn fits(&self, repository: &str) -> bool {
+        self.0.fits(repository)
+    }
 }
 
 /// What happens to an artifact that fails its rule.

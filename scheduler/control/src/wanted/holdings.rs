@@ -69,12 +69,19 @@ impl Scene<'_> {
         let regions = &model.record.needs.regions;
         let intent = |pop: usize| self.books.intent(self.pops[pop].id);
         // Whoever is asked loads it on what it has: where that is not what the model needs, it must not lie.
+        let allowed = self.books.allowed(&model.record.key.name);
         let needs_gpu = model.record.needs.accelerator == Accelerator::Required;
         let suits = |pop: &PopHere<'_>| {
             let suits = |device: &DeviceReport| {
-                device.memory_bytes >= model.bytes && (!needs_gpu || measured::kind(device) == DeviceKind::Gpu)
+                let kind = measured::kind(device);
+                device.memory_bytes >= model.bytes
+                    && (!needs_gpu || kind == DeviceKind::Gpu)
+                    && allowed.kind(kind) != Some(false)
             };
-            pop.there.heartbeat.devices.iter().any(suits)
+            let region = &pop.there.heartbeat.place.region;
+            (regions.is_empty() || regions.contains(region))
+                && allowed.region(region.as_str())
+                && pop.there.heartbeat.devices.iter().any(suits)
         };
         let has =
             model.standings.iter().find(|it| it.has_files() && self.pops[it.pop].is_live && suits(&self.pops[it.pop]));
@@ -84,11 +91,7 @@ impl Scene<'_> {
         let failed = |it: &&super::Standing<'_>| matches!(it.standing, ModelStanding::Failed { .. });
         let failed: BTreeSet<usize> = model.standings.iter().filter(failed).map(|it| it.pop).collect();
         let may = |at: usize, pop: &PopHere<'_>| {
-            pop.is_live
-                && !failed.contains(&at)
-                && (regions.is_empty() || regions.contains(&pop.there.heartbeat.place.region))
-                && suits(pop)
-                && intent(at) == Intent::Active
+            pop.is_live && !failed.contains(&at) && suits(pop) && intent(at) == Intent::Active
         };
         let room = |pop: &PopHere<'_>| {
             let free = |device: &DeviceReport| device.memory_bytes.saturating_sub(device.used_bytes);

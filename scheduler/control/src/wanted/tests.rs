@@ -6,9 +6,9 @@ use super::*;
 use crate::backoff::Backoff;
 use crate::input::{Current, Settings, input};
 use crate::rollout::meant;
-use crate::testing::{add, books, heartbeat, intend, key, record};
+use crate::testing::{add, books, heartbeat, intend, key, record, rule, trust};
 use crate::view::LOST_AFTER_MS;
-use headland_fleet::{Heartbeat, Intent, ModelReport, RoundTrip};
+use headland_fleet::{Heartbeat, Intent, ModelReport, PolicyRule, RoundTrip};
 
 /// A fleet to ask, at one moment.
 struct Fleet {
@@ -195,4 +195,26 @@ fn round_trips_that_were_measured_go_before_the_map() {
         found.map(|it| it.round_trip_ms)
     };
     assert_eq!([measured("eu", "asia"), measured("us", "eu"), measured("asia", "us")], [Some(9.0), Some(80.0), None]);
+}
+
+#[test]
+fn a_model_is_planned_for_only_where_the_policy_lets_it_run() {
+    let pops = [("a", "eu"), ("b", "us")];
+    let within = |region: &str| PolicyRule { regions: Some([region.to_owned()].into()), ..rule("models/*") };
+    for (pop, region) in pops {
+        let mut fleet = Fleet::new(&pops, books(&[("m", "1")]));
+        trust(&mut fleet.books, vec![within(region)]);
+        assert_eq!(fleet.holders(), [(pop.to_owned(), Keep::Loaded)], "only {region} is allowed");
+    }
+    for rules in [vec![within("asia")], vec![PolicyRule { admits: false, ..rule("models/m") }], Vec::new()] {
+        let mut fleet = Fleet::new(&pops, books(&[("m", "1")]));
+        trust(&mut fleet.books, rules);
+        assert_eq!(fleet.holders(), [], "it would be refused wherever it came");
+        let input = fleet.input();
+        let (_, report) = headland_placement::solve(&input, None).unwrap();
+        assert_eq!(report.unplaced.len(), 1, "and that is said");
+    }
+    let mut fleet = Fleet::new(&pops, books(&[("m", "1")]));
+    trust(&mut fleet.books, vec![PolicyRule { accelerators: Some(["cuda".to_owned()].into()), ..rule("models/*") }]);
+    assert_eq!(fleet.holders(), [], "it may run on GPUs alone, and there is none");
 }

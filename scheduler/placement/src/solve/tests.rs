@@ -284,6 +284,26 @@ routes
 }
 
 #[test]
+fn a_model_that_is_nowhere_is_told_from_one_that_cannot_be_placed() {
+    let mut input = fleet();
+    input.demand.clear();
+    input.models[0].replicas = Replicas { min: 0, domains_min: 0, scale_to_zero: true, ..Replicas::default() };
+    let told = |input: &Input| {
+        let (plan, report) = solved(input, None);
+        explain(input, &plan, &report, &"m:1".into()).unwrap().to_string()
+    };
+    assert!(
+        told(&input).ends_with("missing\n  nothing: nobody asks for it, and it asks for no replica\n"),
+        "{}",
+        told(&input)
+    );
+    input.models[0].replicas = Replicas::default();
+    input.models[0].residency = Some(vec!["atlantis".into()]);
+    let text = told(&input);
+    assert!(text.contains("m:1 is allowed only in atlantis, where no PoP is") && !text.contains("nothing:"), "{text}");
+}
+
+#[test]
 fn a_report_reads_as_text() {
     let mut input = fleet();
     input.models.push(ModelSpec { accelerator: Accelerator::Required, ..model("large", 18) });

@@ -1,10 +1,8 @@
 //! How a PoP is, said every two seconds: what it has, how each model stands, what was asked of it.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use headland_batcher::{Failure, Model};
 use headland_control_store::Key;
 use headland_fleet::{
     AppReport, Cost, Document, HEARTBEAT_EVERY_MS, Heartbeat, Keep, ModelKey, ModelReport, ModelStanding, subject,
@@ -12,7 +10,7 @@ use headland_fleet::{
 use headland_package::AppName;
 
 use super::{Agent, Known, Task};
-use crate::measure::Counters;
+use crate::measure::counters;
 
 impl Agent {
     pub(super) async fn speak(self, subject: Key) {
@@ -61,13 +59,9 @@ impl Agent {
             let failed = known.failed.get(&Task::App(name.clone())).map(|failed| failed.reason.clone());
             Some(AppReport { name: name.clone(), version: wanted.version.clone(), failed })
         };
+        let (address, listen) = (parts.address.clone(), parts.listen.clone());
         Heartbeat {
-            pop: parts.pop.clone(),
-            incarnation: self.0.incarnation,
             sequence: known.sequence,
-            place: parts.place.clone(),
-            address: parts.address.clone(),
-            listen: parts.listen.clone(),
             devices: (parts.devices)(),
             era: known.fence.era(),
             epoch: known.fence.epoch(),
@@ -79,7 +73,7 @@ impl Agent {
             round_trips: (parts.round_trips)(),
             corrupt_sources: known.accused.iter().cloned().collect(),
             leaving: (parts.is_leaving)(),
-            storage_only: false,
+            ..Heartbeat::new(parts.pop.clone(), self.0.incarnation, parts.place.clone(), address, listen)
         }
     }
 
@@ -104,24 +98,4 @@ impl Agent {
             (_, None, false) => None,
         }
     }
-}
-
-fn counters(models: &[Arc<Model>]) -> BTreeMap<ModelKey, Counters> {
-    let of = |model: &Arc<Model>| {
-        let (info, stats) = (model.info(), model.stats());
-        let key = ModelKey { name: info.name.clone(), version: info.version.clone() };
-        // A version that takes no more what the one before took fails too: what is bad input is told by comparing the two.
-        let failed = [Failure::Backend, Failure::Other].map(|category| stats.failure(category)).iter().sum();
-        let shed = stats.failure(Failure::Rejected);
-        let counters = Counters {
-            answered: stats.success(),
-            failed,
-            shed,
-            latency_us: stats.request_us(),
-            busy_us: model.busy_us(),
-            from_peers: stats.from_peers(),
-        };
-        (key, counters)
-    };
-    models.iter().map(of).collect()
 }

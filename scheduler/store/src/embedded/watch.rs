@@ -1,17 +1,15 @@
 //! A watch within the process: a snapshot, then the changes after it; a snapshot again for who fell behind.
 
-use std::sync::Arc;
-
 use futures_util::stream::{self, BoxStream, StreamExt};
 use tokio::sync::broadcast::{self, error::RecvError};
 
-use super::blocking;
-use super::file::{Changed, File};
+use super::Reader;
+use super::file::Changed;
 use crate::entry::{Event, Revision};
 use crate::key::Prefix;
 
 struct Watch {
-    file: Arc<File>,
+    reader: Reader,
     changes: broadcast::Receiver<Changed>,
     prefix: Prefix,
     state: State,
@@ -27,8 +25,8 @@ enum State {
 }
 
 /// Begins at once: what changes from now on is told, in the snapshot or after it.
-pub(super) fn watch(file: Arc<File>, changes: broadcast::Sender<Changed>, prefix: Prefix) -> BoxStream<'static, Event> {
-    let watch = Watch { file, changes: changes.subscribe(), prefix, state: State::Due };
+pub(super) fn watch(reader: Reader, changes: broadcast::Sender<Changed>, prefix: Prefix) -> BoxStream<'static, Event> {
+    let watch = Watch { reader, changes: changes.subscribe(), prefix, state: State::Due };
     // Only a receiver is kept: the stream ends with the store.
     drop(changes);
     stream::unfold(watch, |mut watch| async move { watch.next().await.map(|event| (event, watch)) }).boxed()
@@ -74,8 +72,8 @@ impl Watch {
     /// Subscribes before it reads, so that no change falls in between; what waited is in the snapshot.
     async fn snapshot(&mut self) -> Event {
         self.changes = self.changes.resubscribe();
-        let (file, prefix) = (Arc::clone(&self.file), self.prefix.clone());
-        match blocking(self.file.path(), move || file.list(&prefix)).await {
+        let prefix = self.prefix.clone();
+        match self.reader.read(move |file| file.list(&prefix)).await {
             Ok((entries, revision)) => {
                 self.state = State::Told(revision);
                 Event::Snapshot(entries)
