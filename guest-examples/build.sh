@@ -2,6 +2,7 @@
 # Builds every guest in release and copies the components to dist/, where the app manifests look for them.
 set -euo pipefail
 cd "$(dirname "$0")"
+../scripts/wasm-target.sh
 target=${CARGO_TARGET_DIR:-$PWD/target}
 cargo build --release --locked --quiet --workspace --bins --examples
 mkdir -p dist

@@ -7,6 +7,7 @@ step() { printf '\n\033[1m== %s\033[0m\n' "$*"; }
 step "format"
 cargo fmt --all --check
 (cd guest-examples && cargo fmt --all --check)
+scripts/wasm-target.sh
 step "clippy"
 cargo clippy --release --locked --workspace --all-targets --quiet -- -D warnings
 (cd guest-examples && cargo clippy --release --locked --workspace --quiet -- -D warnings)
