@@ -59,7 +59,8 @@ fn merged(mut flows: Vec<Flow>) -> Vec<Flow> {
 /// What the minimum of a model still lacks.
 pub(crate) fn shortfall(draft: &Draft<'_>, model: usize) -> Shortfall {
     let table = &draft.problem.models[model];
-    let (replicas, domains) = (draft.models[model].devices.len() as u32, draft.domains(model).len() as u32);
+    let replicas = draft.models[model].devices.len() as u32;
+    let domains = if table.domains_min > 1 { draft.domains(model).len() as u32 } else { replicas.min(1) };
     Shortfall {
         replicas: table.replicas_min.saturating_sub(replicas),
         domains: table.domains_min.saturating_sub(domains),

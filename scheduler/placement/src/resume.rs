@@ -6,8 +6,9 @@ use std::sync::Arc;
 use crate::bits::Bits;
 use crate::certificate::{self, Certificate};
 use crate::draft::{Draft, Flow, RATE_EPSILON};
+use crate::finish::shortfall;
 use crate::ids::PopId;
-use crate::input::Loaded;
+use crate::input::{ChurnBudget, Loaded};
 use crate::plan::{ModelPlan, Plan, Replica};
 use crate::prices::Prices;
 use crate::problem::{Model, Problem};
@@ -22,7 +23,10 @@ pub(crate) struct Changes {
     pub replan: Vec<u32>,
     /// Models whose demand has drifted a little: they are only routed anew.
     pub reroute: Vec<u32>,
-    /// Those of them that fewer ask for than before.
+    /// Models that are as they were and still lack something, when something else has changed: they keep what they have, and
+    /// take what there is to be had now.
+    pub wanting: Vec<u32>,
+    /// Those to be placed anew that fewer ask for than before.
     pub shrunk: Vec<u32>,
     /// Groups in which there is more than there was.
     pub grown: Vec<u32>,
@@ -84,6 +88,7 @@ pub(crate) fn resume(draft: &mut Draft<'_>, before: &Before<'_>) -> Changes {
     let known = certificate.world == certificate::world(problem.input) && previous.certificate.is_some();
     let mut changes = Changes { bounds: vec![None; problem.models.len()], ..Changes::default() };
     let mut seen = vec![false; problem.models.len()];
+    let mut offered = problem.input.churn != ChurnBudget::default();
     for &(at, plan, ref devices) in &before.models {
         let table = &problem.models[at];
         let proof = certificate.models.get(&plan.model);
@@ -92,7 +97,8 @@ pub(crate) fn resume(draft: &mut Draft<'_>, before: &Before<'_>) -> Changes {
         let drift = if same && whole { serve(draft, at, table, plan) } else { f64::INFINITY };
         seen[at] = true;
         let satisfied = plan.shortfall.is_none() && plan.cost.fallback == 0.0;
-        if drift > problem.options().demand_change_min || !satisfied || !draft.suffices(at) {
+        let lacks_more = shortfall(draft, at) != plan.shortfall;
+        if drift > problem.options().demand_change_min || (drift > 0.0 && !satisfied) || lacks_more {
             draft.dismiss(at);
             draft.unserve(at);
             changes.replan.push(at as u32);
@@ -107,6 +113,10 @@ pub(crate) fn resume(draft: &mut Draft<'_>, before: &Before<'_>) -> Changes {
             // What is loaded beyond the plan could be kept without loading it, which the proof did not know.
             let extra: f64 = draft.differences(at).map(|(device, _)| draft.load_price(at, device)).sum();
             changes.bounds[at] = proof.map(|proof| proof.bound - extra);
+            if !satisfied {
+                changes.wanting.push(at as u32);
+            }
+            offered |= !satisfied && extra > 0.0;
         }
     }
     changes.replan.extend((0..).zip(&seen).filter(|(_, seen)| !**seen).map(|(at, _)| at));
@@ -114,6 +124,12 @@ pub(crate) fn resume(draft: &mut Draft<'_>, before: &Before<'_>) -> Changes {
         changes.grown = grown(problem, certificate);
     }
     changes.prices = if known { prices(problem, certificate) } else { None };
+    // What could be had with the same fleet and the same demand, the plan before has.
+    let same_fleet = known && changes.grown.is_empty() && certificate.pops.len() == problem.input.pops.len();
+    let same_models = changes.replan.is_empty() && changes.reroute.is_empty() && certificate.models.len() == seen.len();
+    if same_fleet && same_models && !offered {
+        changes.wanting.clear();
+    }
     changes
 }
 

@@ -50,6 +50,13 @@ pub(crate) fn route_alone(draft: &mut Draft<'_>, model: usize) {
     assign(draft, claims, |_| &choices);
 }
 
+/// Lets requests for these models that are not where they would be served best go there, as far as that gains. All others stay.
+pub(crate) fn ease(draft: &mut Draft<'_>, models: &[u32]) {
+    let points = |&model: &u32| (0..draft.problem.models[model as usize].demand.len() as u32).map(move |at| (model, at));
+    let all = models.iter().flat_map(points).collect();
+    exchange::exchange(draft, all);
+}
+
 /// Serves all claims, those first that would lose most. Who did not get the best comes back, as models and points.
 fn assign<'c>(draft: &mut Draft<'_>, mut claims: Vec<Claim>, choices: impl Fn(u32) -> &'c [Choice]) -> Vec<(u32, u32)> {
     claims.sort_unstable_by(|a, b| b.worth.total_cmp(&a.worth).then(a.model.cmp(&b.model)).then(a.point.cmp(&b.point)));

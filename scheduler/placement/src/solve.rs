@@ -84,16 +84,17 @@ impl Search {
     }
 
     /// From a plan that stands: replicas stay where they are, those that are needed now are added, and those that have
-    /// become useless go.
+    /// become useless go. Nothing here makes a model dearer that nothing has happened to but that there is more to be had.
     fn repair(&mut self, draft: &mut Draft<'_>, changes: &Changes) {
         for &model in changes.reroute.iter().chain(&changes.replan) {
             routing::route_alone(draft, model as usize);
         }
-        let order = greedy::by_weight(draft, &changes.replan);
-        self.fill(draft, &order);
+        let needy: Vec<u32> = changes.replan.iter().chain(&changes.wanting).copied().collect();
+        self.fill(draft, &greedy::by_weight(draft, &needy));
         self.improver.trim(draft, &changes.shrunk, &self.prices);
-        routing::route(draft, &order);
+        routing::route(draft, &greedy::by_weight(draft, &changes.replan));
         greedy::offer(draft, &changes.grown, &self.prices);
+        routing::ease(draft, &changes.wanting);
     }
 
     /// Minimums first, then whatever pays.

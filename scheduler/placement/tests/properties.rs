@@ -23,7 +23,7 @@ fn replicas(plan: &Plan) -> BTreeSet<Loaded> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn every_plan_keeps_every_constraint_and_its_bound(
