@@ -52,7 +52,8 @@ pub(crate) fn route_alone(draft: &mut Draft<'_>, model: usize) {
 
 /// Lets requests for these models that are not where they would be served best go there, as far as that gains. All others stay.
 pub(crate) fn ease(draft: &mut Draft<'_>, models: &[u32]) {
-    let points = |&model: &u32| (0..draft.problem.models[model as usize].demand.len() as u32).map(move |at| (model, at));
+    let points =
+        |&model: &u32| (0..draft.problem.models[model as usize].demand.len() as u32).map(move |at| (model, at));
     let all = models.iter().flat_map(points).collect();
     exchange::exchange(draft, all);
 }
