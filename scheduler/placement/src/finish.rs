@@ -9,6 +9,9 @@ use crate::plan::{Because, Cost, ModelPlan, Replica, Route, Share, Shortfall};
 /// Candidates that a route names, those without a share included.
 const CANDIDATES: usize = 3;
 
+/// In the place of a group.
+const NOWHERE: (f64, u32) = (f64::INFINITY, u32::MAX);
+
 /// A model as it is placed and served: what all parts of its plan are made from.
 struct Finished<'a> {
     draft: &'a Draft<'a>,
@@ -18,9 +21,9 @@ struct Finished<'a> {
     /// By point and device.
     flows: Vec<Flow>,
     shortfall: Shortfall,
-    /// By point: the cheapest groups that hold the model, cheapest first, each with the position of its replicas in
-    /// `by_group`.
-    near: Vec<[Option<(f64, u32)>; CANDIDATES]>,
+    /// By point: what a request costs in the cheapest groups that hold the model, cheapest first, each with the position of its
+    /// replicas in `by_group`; [`NOWHERE`] where there are fewer.
+    near: Vec<[(f64, u32); CANDIDATES]>,
     /// Positions of replicas, group by group.
     by_group: Vec<Vec<u32>>,
 }
@@ -99,17 +102,21 @@ impl Finished<'_> {
         let mut positions: Vec<(u32, u32)> =
             self.devices.iter().zip(0..).map(|(&device, at)| (problem.devices[device as usize].group, at)).collect();
         positions.sort_unstable();
-        self.near = vec![[None; CANDIDATES]; table.demand.len()];
+        self.near = vec![[NOWHERE; CANDIDATES]; table.demand.len()];
         for run in positions.chunk_by(|a, b| a.0 == b.0) {
             let (group, at) = (run[0].0, self.by_group.len() as u32);
             self.by_group.push(run.iter().map(|&(_, replica)| replica).collect());
             let (column, compute) = (problem.network_to(group), table.compute_cost[group as usize]);
             for (near, demand) in self.near.iter_mut().zip(&table.demand) {
                 let cost = table.spec.value * column[demand.place as usize] + compute;
-                let dearer = |slot: &Option<(f64, u32)>| slot.is_none_or(|(other, _)| cost < other);
-                if let Some(slot) = near.iter().position(dearer) {
-                    near[slot..].rotate_right(1);
-                    near[slot] = Some((cost, at));
+                // Most groups are not among them, which the last tells at once.
+                let mut slot = CANDIDATES;
+                while slot > 0 && cost < near[slot - 1].0 {
+                    slot -= 1;
+                    if slot + 1 < CANDIDATES {
+                        near[slot + 1] = near[slot];
+                    }
+                    near[slot] = (cost, at);
                 }
             }
         }
@@ -142,14 +149,14 @@ impl Finished<'_> {
     }
 
     /// Who serves a point, the cheapest first, and who else could.
-    fn shares(&self, requests_per_s: f64, flows: &[Flow], near: &[Option<(f64, u32)>]) -> Vec<Share> {
+    fn shares(&self, requests_per_s: f64, flows: &[Flow], near: &[(f64, u32)]) -> Vec<Share> {
         let mut served: Vec<&Flow> = flows.iter().filter(|flow| flow.device != NOBODY).collect();
         served.sort_by(|a, b| a.cost.total_cmp(&b.cost).then(a.device.cmp(&b.device)));
         let alone = flows.len() == 1;
         let share = |flow: &Flow| if alone { 1.0 } else { (flow.requests_per_s / requests_per_s).min(1.0) };
         let mut to = Vec::with_capacity(served.len().max(CANDIDATES));
         to.extend(served.iter().map(|flow| Share { replica: self.replica(flow.device), share: share(flow) }));
-        let others = near.iter().flatten().flat_map(|&(_, at)| &self.by_group[at as usize]);
+        let others = known(near).flat_map(|(_, at)| &self.by_group[at as usize]);
         for &replica in others {
             if to.len() >= CANDIDATES {
                 break;
@@ -170,7 +177,7 @@ impl Finished<'_> {
             for flow in flows.iter().filter(|flow| flow.device != NOBODY) {
                 let replica = self.replica(flow.device);
                 let others = |&(_, at): &(f64, u32)| self.by_group[at as usize].iter().any(|&other| other != replica);
-                let next = near.iter().flatten().copied().find(others).map_or(nobody, |(cost, _)| cost.min(nobody));
+                let next = known(near).find(others).map_or(nobody, |(cost, _)| cost.min(nobody));
                 let work = &mut work[replica as usize];
                 work.saves += (next - flow.cost).max(0.0) * flow.requests_per_s;
                 work.requests_per_s += flow.requests_per_s;
@@ -218,6 +225,11 @@ impl Finished<'_> {
             Because::Kept
         }
     }
+}
+
+/// Those of a point's nearest groups that there are.
+fn known(near: &[(f64, u32)]) -> impl Iterator<Item = (f64, u32)> {
+    near.iter().copied().take_while(|near| *near != NOWHERE)
 }
 
 /// What a replica does.

@@ -23,8 +23,8 @@ pub(crate) struct Changes {
     pub replan: Vec<u32>,
     /// Models whose demand has drifted a little: they are only routed anew.
     pub reroute: Vec<u32>,
-    /// Models that are as they were and still lack something, when something else has changed: they keep what they have, and
-    /// take what there is to be had now.
+    /// Models that are asked for as they were and lack something, be it because a replica is gone or because they always did: they
+    /// keep what they have, and take what there is to be had now.
     pub wanting: Vec<u32>,
     /// Those to be placed anew that fewer ask for than before.
     pub shrunk: Vec<u32>,
@@ -94,29 +94,31 @@ pub(crate) fn resume(draft: &mut Draft<'_>, before: &Before<'_>) -> Changes {
         let proof = certificate.models.get(&plan.model);
         let same = known && proof.is_some_and(|proof| proof.spec == certificate::spec(table));
         let whole = hold(draft, at, devices);
-        let drift = if same && whole { serve(draft, at, table, plan) } else { f64::INFINITY };
+        let drift = if same { drift(problem, table, plan) } else { f64::INFINITY };
+        // What is loaded beyond the plan could be kept without loading it, which the proof did not know.
+        let extra: f64 = draft.differences(at).map(|(device, _)| draft.load_price(at, device)).sum();
+        if drift == 0.0 {
+            changes.bounds[at] = proof.map(|proof| proof.bound - extra);
+        }
         seen[at] = true;
-        let satisfied = plan.shortfall.is_none() && plan.cost.fallback == 0.0;
-        let lacks_more = shortfall(draft, at) != plan.shortfall;
-        if drift > problem.options().demand_change_min || (drift > 0.0 && !satisfied) || lacks_more {
-            draft.dismiss(at);
-            draft.unserve(at);
+        let satisfied = whole && plan.cost.fallback == 0.0 && draft.suffices(at);
+        if drift == 0.0 {
+            serve(draft, at, table, plan, devices);
+            draft.models[at].touched = !whole || shortfall(draft, at) != plan.shortfall;
+            if !satisfied {
+                changes.wanting.push(at as u32);
+                offered |= draft.models[at].touched || extra > 0.0;
+            }
+        } else if satisfied && drift <= problem.options().demand_change_min {
+            changes.reroute.push(at as u32);
+        } else {
+            draft.models[at].touched = true;
             changes.replan.push(at as u32);
             let before: f64 = plan.routes.iter().map(|route| route.requests_per_s).sum();
             let now: f64 = table.demand.iter().map(|point| point.requests_per_s).sum();
             if now < before {
                 changes.shrunk.push(at as u32);
             }
-        } else if drift > 0.0 {
-            changes.reroute.push(at as u32);
-        } else {
-            // What is loaded beyond the plan could be kept without loading it, which the proof did not know.
-            let extra: f64 = draft.differences(at).map(|(device, _)| draft.load_price(at, device)).sum();
-            changes.bounds[at] = proof.map(|proof| proof.bound - extra);
-            if !satisfied {
-                changes.wanting.push(at as u32);
-            }
-            offered |= !satisfied && extra > 0.0;
         }
     }
     changes.replan.extend((0..).zip(&seen).filter(|(_, seen)| !**seen).map(|(at, _)| at));
@@ -156,27 +158,31 @@ fn hold(draft: &mut Draft<'_>, at: usize, devices: &[Option<u32>]) -> bool {
     whole && draft.models[at].devices.len() as u32 <= draft.problem.models[at].replicas_max
 }
 
-/// Takes over a model's flows if its demand is what it was; otherwise says how much it has changed, as a share.
-fn serve(draft: &mut Draft<'_>, at: usize, table: &Model<'_>, plan: &ModelPlan) -> f64 {
-    let places = &draft.problem.input.places;
-    let name = |point: usize| &places[table.demand[point].place as usize].id;
+/// How much the demand for a model has changed, as a share.
+fn drift(problem: &Problem<'_>, table: &Model<'_>, plan: &ModelPlan) -> f64 {
+    let places = &problem.input.places;
+    let pairs = || table.demand.iter().zip(&plan.routes);
     let same_places = table.demand.len() == plan.routes.len()
-        && plan.routes.iter().enumerate().all(|(point, route)| &route.place == name(point));
+        && pairs().all(|(point, route)| route.place == places[point.place as usize].id);
     if !same_places {
         return f64::INFINITY;
     }
-    let pairs = || table.demand.iter().zip(&plan.routes);
-    let total: f64 = pairs().map(|(_, route)| route.requests_per_s).sum();
     let moved: f64 = pairs().map(|(point, route)| (point.requests_per_s - route.requests_per_s).abs()).sum();
-    if moved > 0.0 {
-        return moved / total.max(RATE_EPSILON);
+    if moved == 0.0 {
+        return 0.0;
     }
-    let devices = draft.models[at].devices.clone();
+    let total: f64 = plan.routes.iter().map(|route| route.requests_per_s).sum();
+    moved / total.max(RATE_EPSILON)
+}
+
+/// Takes over a model's flows, for its demand is what it was. Nobody answers what a replica did that is gone.
+fn serve(draft: &mut Draft<'_>, at: usize, table: &Model<'_>, plan: &ModelPlan, devices: &[Option<u32>]) {
     draft.models[at].flows.clear();
-    for (point, (demand, route)) in (0..).zip(pairs()) {
+    for (point, (demand, route)) in (0..).zip(table.demand.iter().zip(&plan.routes)) {
         let mut left = demand.requests_per_s;
         for share in route.to.iter().filter(|share| share.share > 0.0) {
-            let device = devices[share.replica as usize];
+            let device = devices[share.replica as usize].filter(|&device| draft.holds(at, device));
+            let Some(device) = device else { continue };
             let requests_per_s = demand.requests_per_s * share.share;
             let group = draft.problem.devices[device as usize].group;
             let cost = draft.problem.request_cost(table, demand.place, group);
@@ -189,7 +195,6 @@ fn serve(draft: &mut Draft<'_>, at: usize, table: &Model<'_>, plan: &ModelPlan) 
             draft.serve_nobody(at, point, left);
         }
     }
-    0.0
 }
 
 /// Groups with a PoP that is new or not what it was.

@@ -3,7 +3,7 @@
 //! First those who would lose most by going elsewhere choose, then those who were turned away look for a device where
 //! somebody loses less by leaving than they gain by coming.
 
-use crate::draft::{Draft, Flow, RATE_EPSILON};
+use crate::draft::{Draft, Flow, NOBODY, RATE_EPSILON};
 use crate::problem::Problem;
 
 mod exchange;
@@ -50,12 +50,18 @@ pub(crate) fn route_alone(draft: &mut Draft<'_>, model: usize) {
     assign(draft, claims, |_| &choices);
 }
 
-/// Lets requests for these models that are not where they would be served best go there, as far as that gains. All others stay.
-pub(crate) fn ease(draft: &mut Draft<'_>, models: &[u32]) {
-    let points =
-        |&model: &u32| (0..draft.problem.models[model as usize].demand.len() as u32).map(move |at| (model, at));
-    let all = models.iter().flat_map(points).collect();
-    exchange::exchange(draft, all);
+/// Lets requests for these models that nobody answers be answered by replicas that have time left; with `displacing`, in the
+/// place of those who lose less by leaving. All others stay.
+pub(crate) fn serve_unserved(draft: &mut Draft<'_>, models: &[u32], displacing: bool) {
+    let mut unserved = Vec::new();
+    for &model in models {
+        let flows = draft.models[model as usize].flows.iter().filter(|flow| flow.device == NOBODY);
+        unserved.extend(flows.map(|flow| (model, flow.point)));
+    }
+    match displacing {
+        true => exchange::exchange(draft, unserved),
+        false => exchange::settle(draft, &unserved),
+    }
 }
 
 /// Serves all claims, those first that would lose most. Who did not get the best comes back, as models and points.

@@ -89,12 +89,13 @@ impl Search {
         for &model in changes.reroute.iter().chain(&changes.replan) {
             routing::route_alone(draft, model as usize);
         }
+        routing::serve_unserved(draft, &changes.wanting, false);
         let needy: Vec<u32> = changes.replan.iter().chain(&changes.wanting).copied().collect();
         self.fill(draft, &greedy::by_weight(draft, &needy));
         self.improver.trim(draft, &changes.shrunk, &self.prices);
         routing::route(draft, &greedy::by_weight(draft, &changes.replan));
         greedy::offer(draft, &changes.grown, &self.prices);
-        routing::ease(draft, &changes.wanting);
+        routing::serve_unserved(draft, &changes.wanting, true);
     }
 
     /// Minimums first, then whatever pays.

@@ -69,6 +69,31 @@ pub(super) fn exchange(draft: &mut Draft<'_>, mut refused: Vec<(u32, u32)>) {
     }
 }
 
+/// Lets flows of these models and points go where they are served better, as far as there is time left. Nobody leaves for them.
+pub(super) fn settle(draft: &mut Draft<'_>, refused: &[(u32, u32)]) {
+    for wish in wishes(draft, refused) {
+        let Some(at) = draft.flow_at(wish.model as usize, wish.point, wish.device) else { continue };
+        let mut flow = draft.models[wish.model as usize].flows[at];
+        for (cost, device) in better(draft, wish.model, flow) {
+            let Some(busy_us) = draft.busy_us(wish.model as usize, device) else { continue };
+            if draft.free_us[device as usize] > FULL_US {
+                flow.requests_per_s -= draft.redirect(wish.model as usize, flow, (device, cost), busy_us);
+            }
+            if flow.requests_per_s <= RATE_EPSILON {
+                break;
+            }
+        }
+    }
+}
+
+/// Where a flow would be served better, the cheapest first.
+fn better(draft: &Draft<'_>, model: u32, flow: Flow) -> Vec<(f64, u32)> {
+    let gains = |&(cost, _): &(f64, u32)| cost < flow.cost * (1.0 - GAIN_MIN);
+    let mut options: Vec<(f64, u32)> = draft.options(model as usize, flow.point).filter(gains).collect();
+    options.sort_unstable_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+    options
+}
+
 /// All flows that are not where they would be served best.
 fn wishes(draft: &Draft<'_>, refused: &[(u32, u32)]) -> Vec<Wish> {
     let mut wishes = Vec::new();
@@ -94,10 +119,7 @@ fn grant(draft: &mut Draft<'_>, wish: &Wish, residents: &mut Residents, refused:
     let mut looks = 0;
     let Some(at) = draft.flow_at(model, wish.point, wish.device) else { return looks };
     let mut flow = draft.models[model].flows[at];
-    let mut options: Vec<(f64, u32)> =
-        draft.options(model, wish.point).filter(|&(cost, _)| cost < flow.cost * (1.0 - GAIN_MIN)).collect();
-    options.sort_unstable_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
-    for (cost, device) in options.into_iter().take(TRIES) {
+    for (cost, device) in better(draft, wish.model, flow).into_iter().take(TRIES) {
         let Some(busy_us) = draft.busy_us(model, device) else { continue };
         let wanted_us = flow.requests_per_s * busy_us;
         if draft.free_us[device as usize] < wanted_us {
