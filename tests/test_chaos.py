@@ -37,6 +37,27 @@ def test_a_pop_cut_off_from_nats_serves_on_and_catches_up(fleet):
     assert support.eventually("it answers for what was new", lambda: answers(cut_off, "later"), 30)
 
 
+def test_a_pop_that_is_lost_to_the_control_plane_alone_is_still_asked_for_what_only_it_has(fleet):
+    line = Distance(fleet.nats.port)
+    fleet.start_pop("fra1", "eu", nats_url=f"nats://127.0.0.1:{line.port}")
+    caller = fleet.start_pop("nyc1", "us")
+    # It may be nowhere else.
+    fleet.push_model(support.DIGITS, "digits", manifest='[placement]\nregions = ["eu"]\n')
+    assert fleet.until_placed("digits:1") == ["fra1"]
+    support.eventually("the caller answers", lambda: answers(caller), 30)
+    with Askers([caller]) as askers:
+        askers.until_more(20)
+        line.cut()
+        lost = lambda: fleet.client().json("pop", "show", "fra1")["liveness"] == "lost"
+        support.eventually("the fleet misses it", lost, 30)
+        support.eventually("it is not placed", lambda: fleet.placement("digits:1") == [], 30)
+        askers.until_more(300)
+        line.mend()
+        fleet.until_placed("digits:1")
+        askers.until_more(20)
+    assert askers.failed == [], askers.failed[:3]
+
+
 def test_requests_go_around_a_pop_that_cannot_be_reached(fleet):
     far = [fleet.start_pop(name, "eu", one_way_ms=1) for name in ("fra1", "fra2")]
     caller = fleet.start_pop("nyc1", "us")

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use headland_fleet::{Keep, ModelKey, ModelRecord, ModelStanding, Routes, Source};
+use headland_fleet::{Keep, ModelKey, ModelRecord, ModelReport, ModelStanding, Routes, Source};
 use headland_package::{PopId, RegionName};
 use headland_placement::{Input, ModelPlan, Plan};
 
@@ -44,6 +44,8 @@ pub struct Scene<'a> {
     now_ms: u64,
     /// PoPs that hold models and are not lost, by name.
     pops: Vec<PopHere<'a>>,
+    /// PoPs that are lost and had a model when they were last heard.
+    lost: HashMap<&'a ModelKey, Vec<LostHolder<'a>>>,
     /// Models by name and version.
     models: Vec<ModelHere<'a>>,
     /// Regions where somebody stands, control planes too.
@@ -59,6 +61,13 @@ struct PopHere<'a> {
     region: usize,
     /// Whether it was heard just now, and is not about to stop.
     is_live: bool,
+}
+
+/// A PoP that answered for a model when it was last heard.
+struct LostHolder<'a> {
+    id: &'a PopId,
+    there: &'a PopView,
+    region: usize,
 }
 
 /// A model, and what is said and planned of it.
@@ -105,11 +114,16 @@ impl<'a> Scene<'a> {
         regions.sort_unstable();
         regions.dedup();
         let region_at: HashMap<&RegionName, usize> = regions.iter().copied().zip(0..).collect();
-        let mut pops = Vec::new();
-        for (id, there) in view.pops() {
+        let (mut pops, mut lost) = (Vec::new(), HashMap::<_, Vec<_>>::new());
+        for (id, there) in view.pops().filter(|(_, there)| !there.heartbeat.storage_only) {
             let liveness = there.liveness(now_ms);
-            if !there.heartbeat.storage_only && liveness != Liveness::Lost {
-                let region = region_at.get(&there.heartbeat.place.region).copied().unwrap_or(0);
+            let region = region_at.get(&there.heartbeat.place.region).copied().unwrap_or(0);
+            if liveness == Liveness::Lost {
+                let ready = |model: &&ModelReport| matches!(model.standing, ModelStanding::Ready { .. });
+                for model in there.heartbeat.models.iter().filter(ready) {
+                    lost.entry(&model.key).or_default().push(LostHolder { id, there, region });
+                }
+            } else {
                 let is_live = liveness == Liveness::Live && !there.heartbeat.leaving;
                 pops.push(PopHere { id, there, region, is_live });
             }
@@ -136,7 +150,7 @@ impl<'a> Scene<'a> {
         let mut models: Vec<ModelHere<'a>> = books.models.values().map(|kept| &kept.record).map(model).collect();
         models.sort_by(|a, b| a.record.key.cmp(&b.record.key));
         let apart_ms = apart_ms(&regions, input);
-        Scene { view, books, now_ms, pops, models, regions, apart_ms }
+        Scene { view, books, now_ms, pops, lost, models, regions, apart_ms }
     }
 
     fn distance_ms(&self, from: usize, to: usize) -> f64 {

@@ -6,7 +6,7 @@ use headland_fleet::{Candidate, ModelStanding, ROUTE_PARTS, RoutedModel, Routes}
 use headland_placement::Share;
 
 use super::desired::AliasesOf;
-use super::{ModelHere, RouteParts, Scene, Standing, Term, source};
+use super::{LostHolder, ModelHere, RouteParts, Scene, Standing, Term, source};
 
 /// PoPs that a region's requests for one model may go to.
 pub const CANDIDATES_MAX: usize = 4;
@@ -62,7 +62,7 @@ impl Scene<'_> {
     }
 }
 
-/// A model, and who may be asked for it: those that answer; if none does, those that will.
+/// A model, and who may be asked for it: those that answer; if none does, those that will, and those that did.
 struct Asked<'s, 'a> {
     scene: &'s Scene<'a>,
     model: &'s ModelHere<'a>,
@@ -70,6 +70,8 @@ struct Asked<'s, 'a> {
     live: Able,
     /// The others.
     late: Able,
+    /// Those that are lost, if nobody else answers: who was cut off from here may well be reached from elsewhere.
+    lost: &'s [LostHolder<'a>],
     /// What the plan says for each region.
     planned: HashMap<&'a str, &'a [Share]>,
 }
@@ -89,6 +91,7 @@ impl<'s, 'a> Asked<'s, 'a> {
             ModelStanding::Loading | ModelStanding::Stored => !answers,
             ModelStanding::Failed { .. } => false,
         });
+        let lost = scene.lost.get(&model.record.key).filter(|_| !answers).map_or(&[][..], Vec::as_slice);
         let (mut live, mut late) = (Able::default(), Able::default());
         for it in able {
             let pop = &scene.pops[it.pop];
@@ -98,7 +101,7 @@ impl<'s, 'a> Asked<'s, 'a> {
         }
         let routes = model.plan.into_iter().flat_map(|plan| &plan.routes);
         let planned = routes.map(|route| (route.place.as_str(), route.to.as_slice())).collect();
-        Asked { scene, model, live, late, planned }
+        Asked { scene, model, live, late, lost, planned }
     }
 
     /// The best few for the requests of a region: as planned, and then the nearest; whoever was not heard just now, or is about to stop, comes last.
@@ -124,7 +127,17 @@ impl<'s, 'a> Asked<'s, 'a> {
             source: source(scene.pops[pop].id, scene.pops[pop].there),
             share: share(index, planned),
         };
-        best.into_iter().enumerate().map(candidate).collect()
+        let mut lost: Vec<&LostHolder<'_>> = self.lost.iter().collect();
+        lost.sort_by(|a, b| {
+            let distance_ms = |lost: &LostHolder<'_>| scene.distance_ms(region, lost.region);
+            distance_ms(a).total_cmp(&distance_ms(b)).then_with(|| a.id.cmp(b.id))
+        });
+        let room = CANDIDATES_MAX - best.len();
+        let lost = (best.len()..).zip(lost.into_iter().take(room)).map(|(index, lost)| Candidate {
+            source: source(lost.id, lost.there),
+            share: f64::from(u8::from(index == 0)),
+        });
+        best.iter().copied().enumerate().map(candidate).chain(lost).collect()
     }
 }
 

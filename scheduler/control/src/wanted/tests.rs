@@ -112,13 +112,23 @@ fn where_a_load_failed_it_is_not_tried_again_for_a_while() {
 }
 
 #[test]
-fn a_lost_pop_holds_nothing_and_is_asked_nothing() {
+fn a_lost_pop_holds_nothing_and_is_asked_only_while_nobody_answers() {
     let mut fleet = Fleet::new(&[("a", "eu"), ("b", "eu")], books(&[("m", "1")]));
     fleet.says("a", "eu", &[("m", ready())]);
     fleet.now_ms = LOST_AFTER_MS;
     fleet.says("b", "eu", &[("m", ModelStanding::Loading)]);
     assert_eq!(fleet.holders(), [("b".to_owned(), Keep::Loaded)]);
-    assert_eq!(fleet.candidates("eu"), [("b".to_owned(), 1.0)], "it will answer when it is loaded");
+    let loading = [("b".to_owned(), 1.0), ("a".to_owned(), 0.0)];
+    assert_eq!(
+        fleet.candidates("eu"),
+        loading,
+        "one will answer when it is loaded, the other may only be cut off from here"
+    );
+    fleet.says("b", "eu", &[("m", ready())]);
+    assert_eq!(fleet.candidates("eu"), [("b".to_owned(), 1.0)]);
+    fleet.now_ms += LOST_AFTER_MS;
+    fleet.says("c", "eu", &[]);
+    assert_eq!(fleet.candidates("eu"), [("a".to_owned(), 1.0), ("b".to_owned(), 0.0)]);
 }
 
 #[test]
