@@ -305,10 +305,7 @@ impl<'a> Run<'a> {
         }
         let planned = self.controller.planned().into_iter().flat_map(|planned| &planned.plan.models);
         for model in planned {
-            let Some(at) = self.world.models.iter().position(|it| it.record.key.to_string() == model.model.as_str())
-            else {
-                continue;
-            };
+            let Some(at) = self.world.planned(&model.model) else { continue };
             for replica in &model.replicas {
                 let pop = replica.pop.as_str().parse().ok().and_then(|pop| self.world.pop(&pop));
                 let Some((pop, device)) = pop.map(|pop| (pop, usize::from(replica.device.0))) else { continue };

@@ -19,6 +19,8 @@ pub(crate) struct World {
     pub control: PopId,
     by_pop: HashMap<PopId, usize>,
     by_model: HashMap<ModelKey, usize>,
+    /// By what plans call them.
+    by_name: HashMap<String, usize>,
     by_region: HashMap<RegionName, usize>,
 }
 
@@ -99,13 +101,14 @@ impl World {
         }
         let by_model: HashMap<ModelKey, usize> =
             models.iter().enumerate().map(|(at, model)| (model.record.key.clone(), at)).collect();
+        let by_name = by_model.iter().map(|(key, &at)| (key.to_string(), at)).collect();
         let mut rates = Vec::new();
         for (model, demand) in fleet.demand.iter().enumerate() {
             rates.extend(demand.rates.iter().map(|rate| (model, place_of(&rate.place), rate.requests_per_s)));
         }
         let by_pop = pops.iter().enumerate().map(|(at, pop)| (pop.id.clone(), at)).collect();
         let (latency, control) = (fleet.latency.clone(), "control".parse()?);
-        Ok(World { places, pops, models, rates, latency, control, by_pop, by_model, by_region })
+        Ok(World { places, pops, models, rates, latency, control, by_pop, by_model, by_name, by_region })
     }
 
     pub fn pop(&self, id: &PopId) -> Option<usize> {
@@ -114,6 +117,11 @@ impl World {
 
     pub fn model(&self, key: &ModelKey) -> Option<usize> {
         self.by_model.get(key).copied()
+    }
+
+    /// A model by what plans call it.
+    pub fn planned(&self, model: &headland_placement::ModelKey) -> Option<usize> {
+        self.by_name.get(model.as_str()).copied()
     }
 
     pub fn place(&self, region: &RegionName) -> Option<usize> {
