@@ -49,9 +49,12 @@ case "$action" in
         echo "figures and plot: $out/soak.json, $out/plots/soak.svg"
         ;;
     llm)
-        # Compiles llama.cpp for this machine, the first time.
+        # Compiles llama.cpp for this machine, the first time; without AMX, whose tile configuration GCC 12 optimises away: it
+        # would end at its first product.
+        export PIP_NO_CACHE_DIR=1
+        export CMAKE_ARGS="-DCMAKE_C_FLAGS='-mno-amx-tile -mno-amx-int8' -DCMAKE_CXX_FLAGS='-mno-amx-tile -mno-amx-int8'"
         environment llama llama.txt
-        cargo build --release --locked -p headland-bench-llm
+        build
         "$CARGO_TARGET_DIR/release/headland-bench-llm" --cache "$HEADLAND_CACHE" --out "$out-llm" "$@"
         echo "figures: $out-llm"
         ;;
