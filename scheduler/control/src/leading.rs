@@ -1,6 +1,7 @@
 //! What the leader has written, and writing what it wants: with its epoch, by compare-and-swap, only what has changed.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use headland_control_store::{ControlStore, Entry, Epoch, Key, KeyError, Leadership, Prefix, Revision, StoreError};
 use headland_fleet::{Desired, Document, Era, Routes, kind};
@@ -120,7 +121,7 @@ impl Written {
         }
         for entry in store.list(&Prefix::kind(kind::ROUTES)?).await? {
             if let Some(routes) = written.note::<Routes>(&entry, ours)? {
-                written.wanted.routes.insert((routes.region.clone(), routes.part), routes);
+                written.wanted.routes.insert((routes.region.clone(), routes.part), Arc::new(routes));
             }
         }
         Ok(written)
@@ -160,9 +161,10 @@ impl Written {
         let mut count = 0;
         // Routes first: who is asked no more may let go.
         for (at, routes) in wanted.routes {
-            if self.wanted.routes.get(&at) != Some(&routes) {
+            let known = self.wanted.routes.get(&at);
+            if !known.is_some_and(|known| Arc::ptr_eq(known, &routes) || known == &routes) {
                 leave.check()?;
-                self.put(store, route_key(&at.0, at.1)?, &routes).await?;
+                self.put(store, route_key(&at.0, at.1)?, &*routes).await?;
                 self.wanted.routes.insert(at, routes);
                 count += 1;
             }

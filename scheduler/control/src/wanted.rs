@@ -5,6 +5,7 @@
 //! what PoPs report and not what was planned for them (`routes.rs`).
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use headland_fleet::{Keep, ModelKey, ModelRecord, ModelReport, ModelStanding, Routes, Source};
 use headland_package::{PopId, RegionName};
@@ -30,8 +31,8 @@ pub struct Term {
     pub epoch: u64,
 }
 
-/// Routes by region and part.
-pub type RouteParts = BTreeMap<(RegionName, u8), Routes>;
+/// Routes by region and part. What a decision leaves as it was is shared with the one before.
+pub type RouteParts = BTreeMap<(RegionName, u8), Arc<Routes>>;
 
 /// What each PoP holds.
 pub type Holdings = BTreeMap<PopId, BTreeMap<ModelKey, Keep>>;
@@ -55,6 +56,7 @@ pub struct Scene<'a> {
 }
 
 /// A PoP that is there.
+#[derive(Clone, Copy)]
 struct PopHere<'a> {
     id: &'a PopId,
     there: &'a PopView,

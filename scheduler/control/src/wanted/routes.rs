@@ -1,58 +1,115 @@
 //! What is written for each region: where its requests go, and what version they mean.
 
 use std::collections::{BTreeMap, HashMap};
+use std::ops::Range;
+use std::sync::Arc;
 
-use headland_fleet::{Candidate, ModelStanding, ROUTE_PARTS, RoutedModel, Routes};
+use headland_fleet::{Candidate, ModelRecord, ModelStanding, ROUTE_PARTS, RoutedModel, Routes, Source};
+use headland_package::PopId;
 use headland_placement::Share;
 
 use super::desired::AliasesOf;
-use super::{LostHolder, ModelHere, RouteParts, Scene, Standing, Term, source};
+use super::{LostHolder, ModelHere, PopHere, RouteParts, Scene, Standing, Term, source};
+use crate::view::PopView;
 
 /// PoPs that a region's requests for one model may go to.
 pub const CANDIDATES_MAX: usize = 4;
 
-/// What a part of a region's routes says.
-type Part = (Vec<RoutedModel>, AliasesOf);
+/// What a part of a region's routes is to say of models, while it is only compared: most of it says what it said before, and the
+/// candidates of thousands of models in hundreds of regions are not copied for that.
+#[derive(Default)]
+struct Part<'a> {
+    models: Vec<(&'a ModelRecord, Range<usize>)>,
+    candidates: Vec<Chosen<'a>>,
+}
+
+/// A candidate.
+#[derive(Clone, Copy)]
+struct Chosen<'a> {
+    id: &'a PopId,
+    there: &'a PopView,
+    share: f64,
+}
+
+impl Chosen<'_> {
+    fn is(&self, candidate: &Candidate) -> bool {
+        let Candidate { source: Source { pop, address, control }, share } = candidate;
+        let heartbeat = &self.there.heartbeat;
+        pop == self.id
+            && *address == heartbeat.address
+            && *control == heartbeat.storage_only
+            && share.to_bits() == self.share.to_bits()
+    }
+
+    fn named(&self) -> Candidate {
+        Candidate { source: source(self.id, self.there), share: self.share }
+    }
+}
+
+impl Part<'_> {
+    fn says(&self, models: &[RoutedModel]) -> bool {
+        let same = |((record, range), old): (&(&ModelRecord, Range<usize>), &RoutedModel)| {
+            let chosen = &self.candidates[range.clone()];
+            record.key == old.key
+                && record.digest == old.digest
+                && chosen.len() == old.candidates.len()
+                && chosen.iter().zip(&old.candidates).all(|(chosen, old)| chosen.is(old))
+        };
+        self.models.len() == models.len() && self.models.iter().zip(models).all(same)
+    }
+
+    fn named(&self) -> Vec<RoutedModel> {
+        let model = |(record, range): &(&ModelRecord, Range<usize>)| {
+            let candidates = self.candidates[range.clone()].iter().map(Chosen::named).collect();
+            RoutedModel { key: record.key.clone(), digest: record.digest, candidates }
+        };
+        self.models.iter().map(model).collect()
+    }
+}
 
 impl Scene<'_> {
     /// Where the requests of every region go, by region and part; what of `before` already says so is taken over as it is.
     pub fn routes(&self, before: &RouteParts, Term { era, epoch }: Term) -> RouteParts {
         let has_pops = |region: usize| self.pops.iter().any(|pop| pop.region == region);
         let here: Vec<usize> = (0..self.regions.len()).filter(|&region| has_pops(region)).collect();
-        let mut parts: Vec<Vec<Part>> = vec![vec![Part::default(); usize::from(ROUTE_PARTS)]; here.len()];
+        let mut parts: Vec<Vec<Part<'_>>> = Vec::with_capacity(here.len());
+        parts.resize_with(here.len(), || (0..ROUTE_PARTS).map(|_| Part::default()).collect());
         for model in &self.models {
-            let part = usize::from(Routes::part_of(&model.record.key.name));
+            let at = usize::from(Routes::part_of(&model.record.key.name));
             let asked = Asked::new(self, model);
             for (&region, parts) in here.iter().zip(&mut parts) {
-                let candidates = asked.candidates(region);
-                if !candidates.is_empty() {
-                    let (key, digest) = (model.record.key.clone(), model.record.digest);
-                    parts[part].0.push(RoutedModel { key, digest, candidates });
+                let Part { models, candidates } = &mut parts[at];
+                let first = candidates.len();
+                asked.candidates(region, candidates);
+                if candidates.len() > first {
+                    models.push((model.record, first..candidates.len()));
                 }
             }
         }
-        for (name, aliases) in self.aliases() {
-            let part = usize::from(Routes::part_of(&name));
-            for parts in &mut parts {
-                parts[part].1.insert(name.clone(), aliases.clone());
-            }
+        // They are the same in every region.
+        let mut aliases = vec![AliasesOf::new(); usize::from(ROUTE_PARTS)];
+        for (name, of_name) in self.aliases() {
+            aliases[usize::from(Routes::part_of(&name))].insert(name, of_name);
         }
         let mut all = BTreeMap::new();
         for (region, parts) in here.into_iter().map(|region| self.regions[region]).zip(parts) {
-            for (part, (models, aliases)) in (0..).zip(parts) {
-                let at = (region.clone(), part);
+            for ((number, part), aliases) in (0..).zip(parts).zip(&aliases) {
+                let at = (region.clone(), number);
                 let old = before.get(&at);
                 let routes = match old {
                     // A part that never had anything to say is not written.
-                    None if models.is_empty() && aliases.is_empty() => continue,
+                    None if part.models.is_empty() && aliases.is_empty() => continue,
                     Some(old)
-                        if (old.era, old.epoch) == (era, epoch) && old.models == models && old.aliases == aliases =>
+                        if (old.era, old.epoch) == (era, epoch)
+                            && part.says(&old.models)
+                            && old.aliases == *aliases =>
                     {
                         old.clone()
                     }
                     _ => {
                         let generation = old.map_or(1, |old| old.generation.saturating_add(1));
-                        Routes { region: region.clone(), part, era, epoch, generation, models, aliases }
+                        let (region, models, aliases) = (region.clone(), part.named(), aliases.clone());
+                        Arc::new(Routes { region, part: number, era, epoch, generation, models, aliases })
                     }
                 };
                 all.insert(at, routes);
@@ -104,8 +161,9 @@ impl<'s, 'a> Asked<'s, 'a> {
         Asked { scene, model, live, late, lost, planned }
     }
 
-    /// The best few for the requests of a region: as planned, and then the nearest; whoever was not heard just now, or is about to stop, comes last.
-    fn candidates(&self, region: usize) -> Vec<Candidate> {
+    /// The best few for the requests of a region, put behind what is in `found`: as planned, and then the nearest; whoever was not
+    /// heard just now, or is about to stop, comes last.
+    fn candidates(&self, region: usize, found: &mut Vec<Chosen<'a>>) {
         let scene = self.scene;
         let planned = self.planned.get(scene.regions[region].as_str()).copied().unwrap_or_default();
         let mut best: Vec<(usize, f64)> = Vec::with_capacity(CANDIDATES_MAX);
@@ -123,21 +181,18 @@ impl<'s, 'a> Asked<'s, 'a> {
         let sum: f64 = best.iter().map(|(_, share)| share).sum();
         // Until what is planned answers, the best of the others gets everything.
         let share = |index: usize, share: f64| if sum > 0.0 { share / sum } else { f64::from(u8::from(index == 0)) };
-        let candidate = |(index, (pop, planned)): (usize, (usize, f64))| Candidate {
-            source: source(scene.pops[pop].id, scene.pops[pop].there),
-            share: share(index, planned),
-        };
+        for (index, &(pop, planned)) in best.iter().enumerate() {
+            let PopHere { id, there, .. } = scene.pops[pop];
+            found.push(Chosen { id, there, share: share(index, planned) });
+        }
         let mut lost: Vec<&LostHolder<'_>> = self.lost.iter().collect();
         lost.sort_by(|a, b| {
             let distance_ms = |lost: &LostHolder<'_>| scene.distance_ms(region, lost.region);
             distance_ms(a).total_cmp(&distance_ms(b)).then_with(|| a.id.cmp(b.id))
         });
-        let room = CANDIDATES_MAX - best.len();
-        let lost = (best.len()..).zip(lost.into_iter().take(room)).map(|(index, lost)| Candidate {
-            source: source(lost.id, lost.there),
-            share: f64::from(u8::from(index == 0)),
-        });
-        best.iter().copied().enumerate().map(candidate).chain(lost).collect()
+        for (index, lost) in (best.len()..CANDIDATES_MAX).zip(lost) {
+            found.push(Chosen { id: lost.id, there: lost.there, share: share(index, 0.0) });
+        }
     }
 }
 
