@@ -254,7 +254,10 @@ impl Control {
             match now {
                 Role::Standby => {
                     if leading.take().is_some() {
-                        tracing::warn!("this control plane leads no more");
+                        // Who is alone gives up its lease only when it ends.
+                        if !self.is_alone() {
+                            tracing::warn!("this control plane leads no more");
+                        }
                         self.controller().stand_by();
                     }
                 }
