@@ -2,7 +2,7 @@
 //!
 //! Pure. Nothing is taken from a PoP before it is ready elsewhere, if there is room for both (`holdings.rs`). What a PoP is told
 //! stays as it was where nothing in it has changed (`desired.rs`). Requests are sent only where the model answers, so routes follow
-//! what PoPs report and not what was planned for them (`routes.rs`).
+//! what PoPs report and not what was planned for them (`routes.rs`); who was lost is asked while nobody else answers.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
