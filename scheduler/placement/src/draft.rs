@@ -36,6 +36,13 @@ pub(crate) struct Placed {
     pub touched: bool,
 }
 
+impl Placed {
+    /// Whether all its requests are answered by somebody.
+    pub fn is_served(&self) -> bool {
+        self.flows.iter().all(|flow| flow.device != NOBODY)
+    }
+}
+
 /// Requests of one point that one device answers.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Flow {

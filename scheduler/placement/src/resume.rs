@@ -13,6 +13,9 @@ use crate::plan::{ModelPlan, Plan, Replica};
 use crate::prices::Prices;
 use crate::problem::{Model, Problem};
 
+/// The share of all replicas that may be lost before bounds are proven anew for who lost any.
+const LOST_MAX: f64 = 0.01;
+
 /// Positions of PoPs by their ids.
 pub(crate) type Pops<'a> = HashMap<&'a PopId, u32>;
 
@@ -88,6 +91,7 @@ pub(crate) fn resume(draft: &mut Draft<'_>, before: &Before<'_>) -> Changes {
     let known = certificate.world == certificate::world(problem.input) && previous.certificate.is_some();
     let mut changes = Changes { bounds: vec![None; problem.models.len()], ..Changes::default() };
     let mut seen = vec![false; problem.models.len()];
+    let mut lost = 0;
     let mut offered = problem.input.churn != ChurnBudget::default();
     for &(at, plan, ref devices) in &before.models {
         let table = &problem.models[at];
@@ -97,7 +101,9 @@ pub(crate) fn resume(draft: &mut Draft<'_>, before: &Before<'_>) -> Changes {
         let drift = if same { drift(problem, table, plan) } else { f64::INFINITY };
         // What is loaded beyond the plan could be kept without loading it, which the proof did not know.
         let extra: f64 = draft.differences(at).map(|(device, _)| draft.load_price(at, device)).sum();
-        if drift == 0.0 {
+        lost += devices.len() - draft.models[at].devices.len();
+        // It holds without what is gone too; but where a minimum is gone, a better one can be proven.
+        if drift == 0.0 && (whole || draft.suffices(at)) {
             changes.bounds[at] = proof.map(|proof| proof.bound - extra);
         }
         seen[at] = true;
@@ -118,6 +124,14 @@ pub(crate) fn resume(draft: &mut Draft<'_>, before: &Before<'_>) -> Changes {
             let now: f64 = table.demand.iter().map(|point| point.requests_per_s).sum();
             if now < before {
                 changes.shrunk.push(at as u32);
+            }
+        }
+    }
+    let all: usize = before.models.iter().map(|(.., devices)| devices.len()).sum();
+    if lost as f64 > LOST_MAX * all as f64 {
+        for &(at, _, ref devices) in &before.models {
+            if draft.models[at].devices.len() < devices.len() {
+                changes.bounds[at] = None;
             }
         }
     }

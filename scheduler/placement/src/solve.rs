@@ -113,8 +113,11 @@ impl Search {
         let Some(prices) = changes.prices.take() else {
             return prices::bounds(draft, &mut self.improver, &mut self.dual, GAP_MAX);
         };
+        // Where requests have become unserved, more can be proven than what held before.
+        let is_kept = |model: usize| !draft.models[model].touched || draft.models[model].is_served();
         let bound = |(model, known): (usize, &Option<f64>)| {
-            known.unwrap_or_else(|| self.improver.bound(draft, model, &prices, &mut self.dual))
+            let kept = known.filter(|_| is_kept(model));
+            kept.unwrap_or_else(|| self.improver.bound(draft, model, &prices, &mut self.dual))
         };
         let bounds = changes.bounds.iter().enumerate().map(bound).collect();
         Priced { prices, bounds }
