@@ -56,6 +56,8 @@ case "$action" in
         environment llama llama.txt
         build
         "$CARGO_TARGET_DIR/release/headland-bench-llm" --cache "$HEADLAND_CACHE" --out "$out-llm" "$@"
+        # What the gateway and its events add to the engine, a token.
+        cargo bench --locked --workspace --bench generation
         echo "figures: $out-llm"
         ;;
     infinity) environment infinity infinity.txt ;;
