@@ -298,10 +298,12 @@ impl<'p> Draft<'p> {
 
     /// What a request of a point costs on each device that holds the model.
     pub fn options(&self, model: usize, point: u32) -> impl Iterator<Item = (f64, u32)> {
-        let table = &self.problem.models[model];
-        let place = table.demand[point as usize].place;
-        let cost =
-            move |device: u32| self.problem.request_cost(table, place, self.problem.devices[device as usize].group);
+        let (problem, table) = (self.problem, &self.problem.models[model]);
+        let row = problem.network_from(table.demand[point as usize].place);
+        let cost = move |device: u32| {
+            let group = problem.devices[device as usize].group as usize;
+            table.spec.value * row[group] + table.compute_cost[group]
+        };
         self.models[model].devices.iter().map(move |&device| (cost(device), device))
     }
 

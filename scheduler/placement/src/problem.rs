@@ -136,6 +136,12 @@ impl Problem<'_> {
         &self.network_to[group as usize * height..][..height]
     }
 
+    /// The round trips from one place, by group.
+    pub fn network_from(&self, place: u32) -> &[f64] {
+        let width = self.groups.len();
+        &self.network_ms[place as usize * width..][..width]
+    }
+
     /// What one request of a model from a place costs in a group.
     pub fn request_cost(&self, model: &Model<'_>, place: u32, group: u32) -> f64 {
         model.spec.value * self.network_to(group)[place as usize] + model.compute_cost[group as usize]

@@ -22,12 +22,29 @@ struct Wish {
     device: u32,
 }
 
-/// By device: whose requests it serves, as models and points; looked up when a device is first asked for.
-struct Residents(Vec<Option<Vec<(u32, u32)>>>);
+/// What is known of devices while flows are exchanged.
+struct Residents {
+    /// By device: whose requests it serves, as models and points; looked up when a device is first asked for.
+    flows: Vec<Option<Vec<(u32, u32)>>>,
+    /// By device: what the first to leave loses for each microsecond, and the number of moves at which that was found.
+    least: Vec<(f64, u64)>,
+    /// Moves so far. Each may change what anyone would lose.
+    moves: u64,
+}
 
 impl Residents {
+    fn new(devices: usize) -> Self {
+        Self { flows: vec![None; devices], least: vec![(0.0, 0); devices], moves: 1 }
+    }
+
+    /// Whether nobody leaves a device for less, as it was seen after the last move.
+    fn stays(&self, device: u32, worth: f64) -> bool {
+        let (loss, moves) = self.least[device as usize];
+        moves == self.moves && loss >= worth
+    }
+
     fn of(&mut self, draft: &Draft<'_>, device: u32) -> &[(u32, u32)] {
-        self.0[device as usize].get_or_insert_with(|| {
+        self.flows[device as usize].get_or_insert_with(|| {
             let here = |model: &u32| draft.holds(*model as usize, device);
             let points = |model: u32| {
                 let flows = draft.models[model as usize].flows.iter().filter(|flow| flow.device == device);
@@ -39,7 +56,8 @@ impl Residents {
 
     /// Notes a flow that has come. Where nobody has looked yet, it will be found.
     fn push(&mut self, device: u32, model: u32, point: u32) {
-        if let Some(known) = &mut self.0[device as usize] {
+        self.moves += 1;
+        if let Some(known) = &mut self.flows[device as usize] {
             known.push((model, point));
         }
     }
@@ -53,7 +71,7 @@ pub(super) fn exchange(draft: &mut Draft<'_>, mut refused: Vec<(u32, u32)>) {
         if wishes.is_empty() {
             return;
         }
-        let mut residents = Residents(vec![None; draft.problem.devices.len()]);
+        let mut residents = Residents::new(draft.problem.devices.len());
         let before = refused.len();
         for wish in &wishes {
             if looks > LOOKS_MAX {
@@ -149,7 +167,12 @@ fn make_room(
     refused: &mut Vec<(u32, u32)>,
 ) -> usize {
     let mut looks = 0;
+    let limit = worth * (1.0 - GAIN_MIN);
+    if residents.stays(device, limit) {
+        return looks;
+    }
     let mut leaving: Vec<(f64, u32, u32, u32)> = Vec::new();
+    let mut least = f64::INFINITY;
     for &(model, point) in residents.of(draft, device) {
         let Some(at) = draft.flow_at(model as usize, point, device) else { continue };
         let flow = draft.models[model as usize].flows[at];
@@ -160,10 +183,12 @@ fn make_room(
         let next = elsewhere.min_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
         let Some((cost, other)) = next else { continue };
         let loss = (cost - flow.cost) / busy_us;
-        if loss < worth * (1.0 - GAIN_MIN) {
+        least = least.min(loss);
+        if loss < limit {
             leaving.push((loss, model, point, other));
         }
     }
+    residents.least[device as usize] = (least, residents.moves);
     leaving.sort_unstable_by(|a, b| a.0.total_cmp(&b.0).then((a.1, a.2).cmp(&(b.1, b.2))));
     for (_, model, point, other) in leaving {
         let lacking_us = wanted_us - draft.free_us[device as usize];
