@@ -295,6 +295,22 @@ impl OnDemand for ModelControl {
         let control = self.clone();
         Box::pin(async move { control.on_demand(asked, not_loaded).await })
     }
+
+    fn digest(
+        &self,
+        name: &ModelName,
+        version: &ModelVersion,
+    ) -> Pin<Box<dyn Future<Output = Option<Sha256Digest>> + Send>> {
+        let (control, selector) = (self.clone(), ModelSelector::Version(version.clone()));
+        let asked = ModelRef { name: name.clone(), selector };
+        Box::pin(async move {
+            let stored = control.find(&asked).await.ok().flatten()?;
+            let policy = control.0.parts.policy.borrow().clone()?;
+            let judged = blocking(move || open::judge(&stored, &policy).map(|judgement| (judgement, stored.digest())));
+            let (judgement, digest) = judged.await.ok()?;
+            judgement.allows_region(control.0.parts.region.as_deref().unwrap_or_default()).then_some(digest)
+        })
+    }
 }
 
 #[cfg(test)]

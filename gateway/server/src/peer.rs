@@ -73,11 +73,11 @@ struct ModelPath {
     version: ModelVersion,
 }
 
-/// Describes a model that is loaded here.
+/// Describes a model that is here.
 async fn model(State(gateway): State<Arc<Gateway>>, Path(path): Path<ModelPath>) -> Result<Response, ApiError> {
-    let finding = gateway.models().find_here(&path.name, &path.version);
+    let finding = gateway.models().describe_here(&path.name, &path.version);
     let found = tokio::time::timeout(gateway.limits().infer_max, finding).await;
     let loading = format!("model `{}:{}` is still being loaded", path.name, path.version);
-    let model = found.map_err(|_| ApiError::new(Reason::ModelLoading, loading))??;
-    Ok(([(CONTENT_TYPE, "application/json")], wire::encode_description(&model)).into_response())
+    let described = found.map_err(|_| ApiError::new(Reason::ModelLoading, loading))??;
+    Ok(([(CONTENT_TYPE, "application/json")], wire::encode_description(&described)).into_response())
 }

@@ -3,7 +3,7 @@
 use std::pin::Pin;
 use std::sync::Arc;
 
-use headland_package::ModelRef;
+use headland_package::{ModelName, ModelRef, ModelVersion, Sha256Digest};
 
 use crate::Model;
 
@@ -56,4 +56,12 @@ pub trait OnDemand: Send + Sync {
         asked: ModelRef,
         not_loaded: NotLoaded,
     ) -> Pin<Box<dyn Future<Output = Result<Arc<Model>, Unavailable>> + Send>>;
+
+    /// The digest of the package that would be loaded as exactly this version, if there is one and it is admitted. Nothing is
+    /// loaded.
+    fn digest(
+        &self,
+        name: &ModelName,
+        version: &ModelVersion,
+    ) -> Pin<Box<dyn Future<Output = Option<Sha256Digest>> + Send>>;
 }

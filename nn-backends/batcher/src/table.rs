@@ -1,13 +1,13 @@
 //! Every model by name and version, loaded here or routed elsewhere: where native endpoints and guests look theirs up.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use headland_package::{ModelName, ModelRef, ModelSelector, ModelVersion};
 use headland_trust::Verified;
 
 use crate::on_demand::{OnDemand, Unavailable};
-use crate::{Model, NotLoaded, Routed};
+use crate::{Described, Model, NotLoaded, Routed};
 
 type Versions = BTreeMap<ModelVersion, Verified<Arc<Model>>>;
 /// What the aliases of a model stand for, such as `stable` for `2.1`.
@@ -16,12 +16,17 @@ pub type Aliases = BTreeMap<String, ModelVersion>;
 /// The alias that a bare name means, where a model has it.
 pub const STABLE: &str = "stable";
 
+/// Models that are remembered after they have gone.
+pub const DESCRIBED_MAX: usize = 1_000;
+
 /// The models there are to ask. Shared by everything that asks for inference.
 ///
 /// Loaded here is only what was [`Verified`]. What runs elsewhere is [`Routed`]: a version that is both is asked here.
 #[derive(Default)]
 pub struct ModelTable {
     entries: RwLock<Entries>,
+    /// What was loaded here once, so that it need not be loaded again for others to know what it takes and gives.
+    described: Mutex<BTreeMap<(ModelName, ModelVersion), Described>>,
     on_demand: OnceLock<Arc<dyn OnDemand>>,
 }
 
@@ -98,6 +103,7 @@ impl ModelTable {
     pub fn insert(&self, model: Verified<Arc<Model>>) -> Option<Arc<Model>> {
         let info = model.get().info();
         let (name, version) = (info.name.clone(), info.version.clone());
+        self.remember(Described::of(model.get()));
         let mut entries = self.write();
         entries.pair(model.get());
         entries.models.entry(name).or_default().insert(version, model).map(Verified::into_inner)
@@ -213,6 +219,39 @@ impl ModelTable {
             Some(source) => source.load(asked, not_loaded).await,
             None => Err(not_loaded.into()),
         }
+    }
+
+    /// Describes the model of exactly this version that is here. One that was loaded before is not loaded for it again.
+    ///
+    /// # Errors
+    /// [`Unavailable`], with the cause.
+    pub async fn describe_here(&self, name: &ModelName, version: &ModelVersion) -> Result<Described, Unavailable> {
+        if let Some(here) = self.peek(name, version) {
+            return Ok(Described::of(&here));
+        }
+        if let (Some(known), Some(source)) = (self.remembered(name, version), self.on_demand.get())
+            && source.digest(name, version).await == Some(known.info.digest)
+        {
+            return Ok(known);
+        }
+        self.find_here(name, version).await.map(|model| Described::of(&model))
+    }
+
+    fn remember(&self, described: Described) {
+        let key = (described.info.name.clone(), described.info.version.clone());
+        let mut known = self.described();
+        if known.len() >= DESCRIBED_MAX && !known.contains_key(&key) {
+            known.clear();
+        }
+        known.insert(key, described);
+    }
+
+    fn remembered(&self, name: &ModelName, version: &ModelVersion) -> Option<Described> {
+        self.described().get(&(name.clone(), version.clone())).cloned()
+    }
+
+    fn described(&self) -> MutexGuard<'_, BTreeMap<(ModelName, ModelVersion), Described>> {
+        self.described.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Every model that can be asked, here or elsewhere, by name and then version.

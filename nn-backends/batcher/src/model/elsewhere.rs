@@ -55,6 +55,18 @@ pub struct Described {
     pub tokens_max: Option<usize>,
 }
 
+impl Described {
+    /// What there is to say of a model.
+    pub fn of(model: &Model) -> Self {
+        Described {
+            info: model.info().clone(),
+            signature: model.signature().clone(),
+            device: model.device(),
+            tokens_max: model.tokens_max(),
+        }
+    }
+}
+
 pub(super) struct Elsewhere {
     pub described: Described,
     pub distant: Arc<dyn Distant>,

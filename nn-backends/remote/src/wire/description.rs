@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use headland_batcher::{Described, Model, ModelInfo};
+use headland_batcher::{Described, ModelInfo};
 use headland_nn_core::{Dim, MAX_RANK, Signature, TensorSpec};
 use headland_package::{ModelName, ModelVersion, Sha256Digest};
 use serde::{Deserialize, Serialize};
@@ -44,17 +44,17 @@ enum DimHead {
 }
 
 /// Describes a model, as JSON.
-pub fn encode_description(model: &Model) -> Vec<u8> {
-    let (info, signature) = (model.info(), model.signature());
+pub fn encode_description(described: &Described) -> Vec<u8> {
+    let Described { info, signature, device, tokens_max } = described;
     let head = Head {
         name: info.name.clone(),
         version: info.version.clone(),
         digest: info.digest,
         backend: (&*info.backend).into(),
-        device: model.device().to_string(),
+        device: device.to_string(),
         inputs: signature.inputs.iter().map(SpecHead::of).collect(),
         outputs: signature.outputs.iter().map(SpecHead::of).collect(),
-        tokens_max: model.tokens_max(),
+        tokens_max: *tokens_max,
     };
     serde_json::to_vec(&head).unwrap_or_default()
 }

@@ -4,7 +4,7 @@
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use axum::body::Body;
-use headland_batcher::{Failure, ModelInfo, Pieces};
+use headland_batcher::{Described, Failure, ModelInfo, Pieces};
 use headland_chat::Tokens;
 use headland_generation::{Engine, EngineOptions, LanguageModel, ModelShape, Piece};
 use headland_nn_core::{Device, ModelFiles};
@@ -422,7 +422,7 @@ async fn a_deadline_ends_an_answer_at_both_ends() {
 
 /// A PoP of another build, or of bad will: whatever it is asked, it says `body`.
 async fn odd(fleet: &Fleet, model: &Arc<Model>, media_type: &'static str, body: Vec<u8>) -> Pop {
-    let described = encode_description(model);
+    let described = encode_description(&Described::of(model));
     let json = [(CONTENT_TYPE, "application/json")];
     let plane = Router::new()
         .route(
