@@ -118,6 +118,12 @@ def test_the_policy_that_was_given_is_what_is_planned_by(folder):
         support.eventually("it is planned for", placed, TOLD_SECONDS_MAX)
 
 
+def test_without_a_policy_it_is_said_how_to_give_one(tmp_path):
+    with support.Gateway(tmp_path / "gateway") as gateway:
+        said = Client(tmp_path / "home", gateway).refused("policy", "show")
+        assert "started without a policy" in said and "--policy FILE" in said, said
+
+
 def test_what_makes_no_sense_with_one_pop_is_refused_with_the_reason(folder):
     with start(folder) as gateway:
         client = Client(folder / "home", gateway)

@@ -212,10 +212,15 @@ struct FleetPolicy {
 }
 
 async fn policy(State(administration): State<Administration>) -> Answer<FleetPolicy> {
-    let kept = |books: &Books| books.policy().cloned();
-    let kept = control(&administration)?.books(kept).ok_or_else(|| {
-        let message = "the fleet has no policy record, so plans let every model run anywhere; \
-                       each PoP judges by its own policy all the same; set one with `headland policy set FILE`";
+    let control = control(&administration)?;
+    let kept = control.books(|books: &Books| books.policy().cloned()).ok_or_else(|| {
+        let message = match control.is_alone() {
+            true => "this gateway was started without a policy, so it admits nothing that is pushed; start it with `--policy FILE`",
+            false => {
+                "the fleet has no policy record, so plans let every model run anywhere; \
+                 each PoP judges by its own policy all the same; set one with `headland policy set FILE`"
+            }
+        };
         ApiError::new(Reason::NotFound, message)
     })?;
     Ok(Json(FleetPolicy { policy: kept.record, revision: kept.revision.0 }))
