@@ -27,7 +27,6 @@ POPS = [
     ("sin1", "asia", "1.35,103.8", 80),
 ]
 MINILM = "all-minilm-l6-v2"
-SECONDS_AFTER = 5
 
 
 def say(text):

@@ -232,7 +232,10 @@ class Fleet:
             pops = self.placement(model)
             return pops if len(pops) == count else None
 
-        return support.eventually(f"{model} answers at {count} PoP(s)\n{self.log_tails()}", placed, seconds)
+        def late():
+            return f"{model} answers at {count} PoP(s); it does at {self.placement(model)}\n{self.log_tails()}"
+
+        return support.eventually(late, placed, seconds)
 
     def log_tails(self):
         members = [*self.controls.values(), *self.pops.values()]

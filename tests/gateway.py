@@ -83,14 +83,14 @@ def free_ports(count):
 
 
 def eventually(what, check, seconds=10):
-    """Polls `check` until it is true, and returns what it gave. Fails with `what` after `seconds`."""
+    """Polls `check` until it is true, and returns what it gave. Fails with `what`, or with what that says then, after `seconds`."""
     deadline = time.monotonic() + seconds
     while True:
         result = check()
         if result:
             return result
         if time.monotonic() > deadline:
-            pytest.fail(f"not within {seconds} s: {what}")
+            pytest.fail(f"not within {seconds} s: {what() if callable(what) else what}")
         time.sleep(0.02)
 
 

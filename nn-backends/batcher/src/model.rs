@@ -315,18 +315,30 @@ impl Model {
     async fn counted(&self, call: Call, spill: Option<Arc<dyn Distant>>) -> Result<Answer, NnError> {
         let stats = self.stats();
         let canceled = CountCanceled(Some(stats));
-        let result = match (&self.place, spill) {
-            (Place::Elsewhere(elsewhere), _) => elsewhere.distant.infer(call).await,
-            (Place::Generating(generator), _) => generator.infer(call).await,
-            (Place::Here(here), None) => here.answer(call, Instant::now()).await,
-            (Place::Here(here), Some(spill)) => here.answer_or_spill(call, &*spill).await,
-        };
+        let result = self.run(call, spill).await;
         canceled.disarm();
         match &result {
             Ok(answer) => stats.succeeded(&answer.timing),
             Err(error) => stats.failed(error),
         }
         result
+    }
+
+    /// As [`Self::infer`], for a request that nobody made: it counts as none, and says nothing of what is asked for.
+    ///
+    /// # Errors
+    /// As [`Self::infer`].
+    pub async fn warm_up(&self, call: Call) -> Result<Answer, NnError> {
+        self.run(call, None).await
+    }
+
+    async fn run(&self, call: Call, spill: Option<Arc<dyn Distant>>) -> Result<Answer, NnError> {
+        match (&self.place, spill) {
+            (Place::Elsewhere(elsewhere), _) => elsewhere.distant.infer(call).await,
+            (Place::Generating(generator), _) => generator.infer(call).await,
+            (Place::Here(here), None) => here.answer(call, Instant::now()).await,
+            (Place::Here(here), Some(spill)) => here.answer_or_spill(call, &*spill).await,
+        }
     }
 
     /// Says who takes what is too much for this gateway, if anybody does.

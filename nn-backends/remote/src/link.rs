@@ -167,16 +167,16 @@ async fn drive(driver: Driver) -> Ended {
 
 async fn connect(target: &Target) -> Result<(Sender, Driver, Duration), String> {
     let connecting = async {
-        let begun = Instant::now();
         let stream = TcpStream::connect(&target.address).await.map_err(|error| error.to_string())?;
-        // A TCP connection is there after one round trip.
-        let round_trip = begun.elapsed();
         // Requests are written whole; waiting to fill a segment only delays them.
         stream.set_nodelay(true).map_err(|error| error.to_string())?;
         let config = target.identity.client_config(&target.member).map_err(|error| error.to_string())?;
         // Members are known by their certificates; TLS wants some name all the same.
         let name = ServerName::try_from("fleet.invalid").map_err(|error| error.to_string())?;
+        // A TLS 1.3 handshake takes one round trip to the peer itself; TCP may end at a balancer before it.
+        let begun = Instant::now();
         let stream = TlsConnector::from(config).connect(name, stream).await.map_err(|error| explain(&error))?;
+        let round_trip = begun.elapsed();
         if stream.get_ref().1.alpn_protocol() != Some(ALPN_HTTP2) {
             return Err("the peer does not speak HTTP/2".to_owned());
         }

@@ -119,8 +119,8 @@ fn places(pops: &[(&PopId, &PopView)], view: &FleetView) -> Vec<Place> {
     found.into_iter().map(place).collect()
 }
 
-/// How far regions are from each other, where PoPs have measured it: the median of what they say, either way. What the operator
-/// has set goes before it.
+/// How far regions are from each other, where PoPs have measured it: the median of what they say, either way, and no nearer than
+/// PoPs of one region are to each other. What the operator has set goes before it.
 fn latency(pops: &[(&PopId, &PopView)], settings: &Settings) -> Latency {
     let region_of: BTreeMap<&PopId, &RegionName> =
         pops.iter().map(|(id, pop)| (*id, &pop.heartbeat.place.region)).collect();
@@ -137,7 +137,7 @@ fn latency(pops: &[(&PopId, &PopView)], settings: &Settings) -> Latency {
     let mut measured = Vec::new();
     for ((a, b), mut trips) in said {
         trips.sort_by(f64::total_cmp);
-        let round_trip_ms = trips[trips.len() / 2];
+        let round_trip_ms = trips[trips.len() / 2].max(settings.latency.local_ms);
         for (from, to) in [(a, b), (b, a)] {
             measured.push(MeasuredLatency { from: from.as_str().into(), to: to.as_str().into(), round_trip_ms });
         }

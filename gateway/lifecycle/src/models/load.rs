@@ -227,7 +227,7 @@ async fn warm_up(model: &Model) {
     };
     let Some(inputs) = inputs else { return };
     let call = Call { inputs: inputs.into(), deadline: Some(Instant::now() + WARM_UP_MAX), ..Call::default() };
-    match model.infer(call).await {
+    match model.warm_up(call).await {
         Ok(_) | Err(NnError::InvalidInput(_)) => {}
         Err(error) => tracing::warn!(model = %model.info(), "the first run, to warm up, failed: {error}"),
     }

@@ -283,6 +283,38 @@ async fn a_load_that_failed_is_not_tried_for_everyone_who_asks() {
 }
 
 #[tokio::test]
+async fn what_was_loaded_once_is_described_without_being_loaded_again_as_long_as_it_is_the_same_and_admitted() {
+    let fixture = Fixture::trusting();
+    let (name, version) = ("m".parse().unwrap(), "1".parse().unwrap());
+    let describe = || fixture.table.describe_here(&name, &version);
+    let gone = || fixture.control.unload(&"m".parse().unwrap()).unwrap();
+    assert!(matches!(describe().await, Err(Unavailable::NotLoaded(_))));
+    fixture.push("m", "1", b"graph", Some(&OURS));
+    let first = describe().await.unwrap();
+    assert_eq!(fixture.backend.loads.load(SeqCst), 1, "what it takes and gives, only loading tells");
+    gone();
+    let again = describe().await.unwrap();
+    assert_eq!((again.info.digest, again.signature), (first.info.digest, first.signature));
+    assert_eq!((fixture.backend.loads.load(SeqCst), fixture.loaded()), (1, vec![]));
+    fixture.push("m", "1", b"other graph", Some(&OURS));
+    assert_ne!(describe().await.unwrap().info.digest, first.info.digest);
+    assert_eq!(fixture.backend.loads.load(SeqCst), 2);
+    gone();
+    fixture.apply(&rule(&THEIRS)).unwrap();
+    assert!(matches!(describe().await, Err(Unavailable::Denied(_))));
+}
+
+#[tokio::test]
+async fn the_first_run_to_warm_up_counts_as_no_request() {
+    let fixture = Fixture::trusting();
+    fixture.push("m", "1", b"graph", Some(&OURS));
+    let model = fixture.find("m").await.unwrap();
+    assert_eq!((model.stats().success(), model.stats().executions()), (0, 1));
+    assert!(answers(&model).await);
+    assert_eq!(model.stats().success(), 1);
+}
+
+#[tokio::test]
 async fn an_idle_model_makes_room_and_a_busy_one_does_not() {
     let fixture = Fixture::new(Some(&rule(&OURS)), 100);
     for name in ["a", "b"] {

@@ -208,6 +208,18 @@ fn round_trips_that_were_measured_go_before_the_map() {
 }
 
 #[test]
+fn another_region_is_never_nearer_than_ones_own() {
+    let mut fleet = Fleet::new(&[("there", "us"), ("here", "eu")], books(&[("m", "1")]));
+    fleet.says("there", "us", &[("m", ready())]);
+    fleet.says("here", "eu", &[("m", ready())]);
+    // As two processes of one machine measure it.
+    let round_trips = vec![RoundTrip { pop: "there".parse().unwrap(), ms: 0.1 }];
+    fleet.view.hear(Heartbeat { round_trips, ..heartbeat("new", "eu") }, 0);
+    let input = fleet.input();
+    assert!(input.latency.measured.iter().all(|it| it.round_trip_ms >= input.latency.local_ms), "{input:?}");
+}
+
+#[test]
 fn a_model_is_planned_for_only_where_the_policy_lets_it_run() {
     let pops = [("a", "eu"), ("b", "us")];
     let within = |region: &str| PolicyRule { regions: Some([region.to_owned()].into()), ..rule("models/*") };
