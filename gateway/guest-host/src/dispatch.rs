@@ -8,6 +8,7 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use headland_package::ByteSize;
 use http::header::{CONTENT_LENGTH, HOST, HeaderValue};
 use http_body::Body;
 use tokio::sync::oneshot;
@@ -18,7 +19,7 @@ use crate::app::{App, AppRoute};
 use crate::body::{GuestBody, LimitedBody};
 use crate::error::GuestError;
 use crate::head::{Head, HeadSender};
-use crate::instance::{Instance, InstanceSlot, store};
+use crate::instance::{Instance, InstanceSlot, Pre, Taken, store};
 use crate::stats::Outcome;
 
 /// What the host knows of a request beside the request itself.
@@ -31,25 +32,34 @@ pub struct RequestContext {
 type Running = Pin<Box<dyn Future<Output = Result<(), GuestError>> + Send>>;
 
 impl AppRoute {
-    /// Runs the guest on `request`. Returns when the response's head is there; its body streams from then on.
+    /// Runs the guest on `request`. The future ends when the response's head is there; its body streams from then on.
     ///
-    /// Dropping the future, or the body before its end, stops the guest.
+    /// The instance is taken at once: what the future keeps of the request is the guest's. Dropping it, or the body before
+    /// its end, stops the guest.
     ///
     /// # Errors
     /// [`GuestError`]; the host is well after each of them.
-    pub async fn handle<B>(
+    pub fn handle<B>(
         self: &Arc<Self>,
         request: http::Request<B>,
         context: RequestContext,
-    ) -> Result<http::Response<GuestBody>, GuestError>
+    ) -> impl Future<Output = Result<http::Response<GuestBody>, GuestError>> + Send + use<B>
     where
         B: Body<Data = Bytes> + Unpin + Send + 'static,
         B::Error: std::fmt::Display,
     {
-        let mut outcome = CountOutcome { app: &self.app, outcome: Outcome::Canceled };
-        let result = self.run(request, context).await;
-        outcome.outcome = Outcome::of(&result);
-        result
+        let count = CountOutcome { app: self.app.clone(), outcome: Outcome::Canceled };
+        let begun = self.begin(request, context);
+        async move {
+            // As a whole: it is dropped with this future, whenever that is.
+            let mut count = count;
+            let result = match begun {
+                Ok(begun) => begun.response().await,
+                Err(error) => Err(error),
+            };
+            count.outcome = Outcome::of(&result);
+            result
+        }
     }
 
     /// Makes an instance as a request would, and drops it. For warming up, and for measuring what an instance costs.
@@ -86,19 +96,14 @@ impl AppRoute {
         }
     }
 
-    async fn run<B>(
-        self: &Arc<Self>,
-        mut request: http::Request<B>,
-        context: RequestContext,
-    ) -> Result<http::Response<GuestBody>, GuestError>
+    fn begin<B>(self: &Arc<Self>, mut request: http::Request<B>, context: RequestContext) -> Result<Begun, GuestError>
     where
         B: Body<Data = Bytes> + Unpin + Send + 'static,
         B::Error: std::fmt::Display,
     {
         let limits = self.app.limits;
-        let too_large = || GuestError::BodyTooLarge { limit: limits.body };
         if request.body().size_hint().lower() > limits.body.0 {
-            return Err(too_large());
+            return Err(GuestError::BodyTooLarge { limit: limits.body });
         }
         let deadline = self.deadline();
         let instance = self.instance(&context.request_id, deadline).ok_or(GuestError::Overloaded)?;
@@ -110,14 +115,44 @@ impl AppRoute {
         let (body, exceeded) = LimitedBody::new(body, limits.body.0);
         let (head, response) = oneshot::channel();
         let failed = Arc::new(AtomicBool::new(false));
-        let run = Run { route: self.clone(), instance, deadline, context, failed: failed.clone() };
-        let guest: Running = Box::pin(run.until_its_end(http::Request::from_parts(parts, body), head));
-        let response = first_of(guest, response, self.pre.turns_after_head()).await.map(|(head, task)| {
+        let head_sent = Arc::new(AtomicBool::new(false));
+        let head = HeadSender::new(head, head_sent.clone());
+        let mut run = Run { route: self.clone(), instance, deadline, context, failed: failed.clone(), head_sent };
+        let request = http::Request::from_parts(parts, body);
+        let (body_max, turns_after_head) = (limits.body, self.pre.turns_after_head());
+        let guest: Running = match &self.pre {
+            Pre::P2(_) => match run.instance.take(request, head) {
+                Ok(taken) => Box::pin(run.until_its_end(taken)),
+                Err(error) => return Err(run.what_went_wrong(&error)),
+            },
+            Pre::P3(_) => {
+                let taken = run.instance.ask(request, head);
+                Box::pin(run.until_its_end(taken))
+            }
+        };
+        Ok(Begun { guest, response, turns_after_head, failed, exceeded, body_max })
+    }
+}
+
+/// A guest that has its request, and what tells of its answer.
+struct Begun {
+    guest: Running,
+    response: oneshot::Receiver<Head>,
+    turns_after_head: usize,
+    failed: Arc<AtomicBool>,
+    exceeded: Arc<AtomicBool>,
+    body_max: ByteSize,
+}
+
+impl Begun {
+    async fn response(self) -> Result<http::Response<GuestBody>, GuestError> {
+        let Begun { guest, response, turns_after_head, failed, exceeded, body_max } = self;
+        let response = first_of(guest, response, turns_after_head).await.map(|(head, task)| {
             let content_length = content_length(&head);
             head.map(|body| GuestBody::new(body, task, failed, content_length))
         });
         // What the guest made of a body it could not read is beside the point; dropping its response stops it.
-        if exceeded.load(Relaxed) { Err(too_large()) } else { response }
+        if exceeded.load(Relaxed) { Err(GuestError::BodyTooLarge { limit: body_max }) } else { response }
     }
 }
 
@@ -129,20 +164,12 @@ struct Run {
     deadline: Instant,
     context: RequestContext,
     failed: Arc<AtomicBool>,
+    head_sent: Arc<AtomicBool>,
 }
 
 impl Run {
-    async fn until_its_end<B>(
-        mut self,
-        request: http::Request<LimitedBody<B>>,
-        head: oneshot::Sender<Head>,
-    ) -> Result<(), GuestError>
-    where
-        B: Body<Data = Bytes> + Unpin + Send + 'static,
-        B::Error: std::fmt::Display,
-    {
-        let head_sent = Arc::new(AtomicBool::new(false));
-        let serving = self.instance.serve(&self.route, request, HeadSender::new(head, head_sent.clone()));
+    async fn until_its_end(mut self, taken: impl Taken) -> Result<(), GuestError> {
+        let serving = self.instance.serve(&self.route, taken);
         let result = tokio::time::timeout_at(self.deadline.into(), serving).await;
         self.instance.store.data_mut().abort_unfinished_bodies();
         let error = match result {
@@ -157,7 +184,7 @@ impl Run {
         };
         // Before the store goes, and with it the guest's end of the body.
         self.failed.store(true, Relaxed);
-        if head_sent.load(Relaxed) {
+        if self.head_sent.load(Relaxed) {
             self.route.app.stats.count_cut_off();
         }
         Err(error)
@@ -242,12 +269,12 @@ fn content_length<B>(head: &http::Response<B>) -> Option<u64> {
 }
 
 /// Counts how a request ended, also when its future is dropped because the client has gone.
-struct CountOutcome<'a> {
-    app: &'a App,
+struct CountOutcome {
+    app: Arc<App>,
     outcome: Outcome,
 }
 
-impl Drop for CountOutcome<'_> {
+impl Drop for CountOutcome {
     fn drop(&mut self) {
         self.app.stats.count(self.outcome);
     }

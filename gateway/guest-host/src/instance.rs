@@ -6,17 +6,18 @@ use std::time::Instant;
 use bytes::Bytes;
 use http_body::Body;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use wasmtime::{Engine, Store, UpdateDeadline};
+use wasmtime::component::Resource;
+use wasmtime::{Engine, Store, UpdateDeadline, format_err};
 use wasmtime_wasi_http::WasiHttpView;
 use wasmtime_wasi_http::p2::bindings::http::types::Scheme;
 use wasmtime_wasi_http::p2::bindings::{Proxy, ProxyPre};
-use wasmtime_wasi_http::p2::types::HostResponseOutparam;
+use wasmtime_wasi_http::p2::types::{HostIncomingRequest, HostResponseOutparam};
 use wasmtime_wasi_http::p3::bindings::{Service, ServicePre};
 
 use crate::app::{App, AppRoute};
 use crate::body::LimitedBody;
 use crate::head::HeadSender;
-use crate::service;
+use crate::service::{self, Asked};
 use crate::state::{CONCURRENT_MAX, GuestState};
 
 /// See [`Pre::turns_after_head`]. One is nearly always enough for an answer that is there as a whole.
@@ -29,7 +30,7 @@ pub(crate) enum Pre {
     P3(ServicePre<GuestState>),
 }
 
-enum Guest {
+pub(crate) enum Guest {
     P2(Proxy),
     P3(Service),
 }
@@ -64,6 +65,37 @@ impl Pre {
     }
 }
 
+/// A request as guests of one version of `wasi:http` see it, and the way for the head of its answer. Each version has a type of its
+/// own: what runs a guest lives as long as it, and is no larger than it must be.
+pub(crate) trait Taken: Send + 'static {
+    fn serve(self, store: &mut Store<GuestState>, guest: &Guest) -> impl Future<Output = wasmtime::Result<()>> + Send;
+}
+
+/// A request for a guest of 0.2: it is in the store's table already.
+pub(crate) struct Incoming {
+    request: Resource<HostIncomingRequest>,
+    outparam: Resource<HostResponseOutparam>,
+}
+
+impl Taken for Incoming {
+    async fn serve(self, store: &mut Store<GuestState>, guest: &Guest) -> wasmtime::Result<()> {
+        let Guest::P2(proxy) = guest else { return Err(other_version()) };
+        proxy.wasi_http_incoming_handler().call_handle(store, self.request, self.outparam).await
+    }
+}
+
+impl Taken for Asked {
+    async fn serve(self, store: &mut Store<GuestState>, guest: &Guest) -> wasmtime::Result<()> {
+        let Guest::P3(guest) = guest else { return Err(other_version()) };
+        service::serve(store, guest, self).await
+    }
+}
+
+/// Cannot be: requests and instances come from the same route, which has one component.
+fn other_version() -> wasmtime::Error {
+    format_err!("the request was made for another version of wasi:http than the instance")
+}
+
 /// An instance, or a store that is about to become one.
 pub(crate) struct Instance {
     // Before the slot, which is free when the instance is gone.
@@ -91,30 +123,34 @@ impl Instance {
         self.store.data_mut().resources().saturating_add(concurrent)
     }
 
-    /// Runs the guest on a request until it is done with it.
-    pub async fn serve<B>(
-        &mut self,
-        route: &AppRoute,
-        request: http::Request<LimitedBody<B>>,
-        head: HeadSender,
-    ) -> wasmtime::Result<()>
+    /// Makes a request that of a guest of 0.2.
+    pub fn take<B>(&mut self, request: http::Request<LimitedBody<B>>, head: HeadSender) -> wasmtime::Result<Incoming>
     where
         B: Body<Data = Bytes> + Unpin + Send + 'static,
         B::Error: std::fmt::Display,
     {
+        let mut http = self.store.data_mut().http();
+        let request = http.new_incoming_request(Scheme::Http, request)?;
+        let send = Box::new(|value| head.send(value));
+        Ok(Incoming { request, outparam: http.table.push(HostResponseOutparam { send })? })
+    }
+
+    /// Makes a request that of a guest of 0.3.
+    pub fn ask<B>(&mut self, request: http::Request<LimitedBody<B>>, head: HeadSender) -> Asked
+    where
+        B: Body<Data = Bytes> + Unpin + Send + 'static,
+        B::Error: std::fmt::Display,
+    {
+        Asked::new(self.store.data_mut().http().hooks, request, head)
+    }
+
+    /// Runs the guest on a request until it is done with it.
+    pub async fn serve(&mut self, route: &AppRoute, taken: impl Taken) -> wasmtime::Result<()> {
         let guest = match &mut self.guest {
             Some(guest) => guest,
             none => none.insert(route.pre.instantiate(&mut self.store).await?),
         };
-        match guest {
-            Guest::P2(proxy) => {
-                let mut http = self.store.data_mut().http();
-                let request = http.new_incoming_request(Scheme::Http, request)?;
-                let outparam = http.table.push(HostResponseOutparam { send: Box::new(|value| head.send(value)) })?;
-                proxy.wasi_http_incoming_handler().call_handle(&mut self.store, request, outparam).await?;
-            }
-            Guest::P3(guest) => service::serve(&mut self.store, guest, request, head).await?,
-        }
+        taken.serve(&mut self.store, guest).await?;
         self.served = self.served.saturating_add(1);
         Ok(())
     }

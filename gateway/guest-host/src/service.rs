@@ -20,7 +20,7 @@ use tokio::sync::{mpsc, oneshot};
 use wasmtime::Store;
 use wasmtime_wasi_http::p3::Request;
 use wasmtime_wasi_http::p3::bindings::Service;
-use wasmtime_wasi_http::{Error, FieldMap, WasiBody, WasiHttpHooks, WasiHttpView};
+use wasmtime_wasi_http::{Error, FieldMap, WasiBody, WasiHttpHooks};
 
 use crate::body::LimitedBody;
 use crate::head::HeadSender;
@@ -29,18 +29,25 @@ use crate::state::GuestState;
 /// Frames of a response that wait for the client while the guest goes on.
 const FRAMES_AHEAD: usize = 1;
 
-/// Runs the guest on a request until it is done with it.
-pub(crate) async fn serve<B>(
-    store: &mut Store<GuestState>,
-    guest: &Service,
-    request: http::Request<LimitedBody<B>>,
+/// A request, and the way for the head of its answer.
+pub(crate) struct Asked {
+    request: Request,
     head: HeadSender,
-) -> wasmtime::Result<()>
-where
-    B: Body<Data = Bytes> + Unpin + Send + 'static,
-    B::Error: std::fmt::Display,
-{
-    let request = to_guest(store.data_mut().http().hooks, request);
+}
+
+impl Asked {
+    pub fn new<B>(hooks: &mut dyn WasiHttpHooks, request: http::Request<LimitedBody<B>>, head: HeadSender) -> Self
+    where
+        B: Body<Data = Bytes> + Unpin + Send + 'static,
+        B::Error: std::fmt::Display,
+    {
+        Asked { request: to_guest(hooks, request), head }
+    }
+}
+
+/// Runs the guest on a request until it is done with it.
+pub(crate) async fn serve(store: &mut Store<GuestState>, guest: &Service, asked: Asked) -> wasmtime::Result<()> {
+    let Asked { request, head } = asked;
     store
         .run_concurrent(async |accessor| {
             match guest.handle(accessor, request).await? {

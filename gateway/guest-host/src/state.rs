@@ -29,7 +29,7 @@ const RANDOM_BYTES_MAX: u64 = 256 << 10;
 pub(crate) struct GuestState {
     app: Arc<App>,
     request_id: Arc<str>,
-    cli: Option<Cli>,
+    cli: Option<Box<Cli>>,
     http: WasiHttpCtx,
     outbound: OutboundHooks,
     nn: WasiNnCtx,
@@ -38,7 +38,7 @@ pub(crate) struct GuestState {
 }
 
 /// Environment, clocks, random numbers, standard streams. Made when a guest first asks for one of them, which many never
-/// do: seeding its generators takes longer than all the rest of the state.
+/// do: seeding its generators takes longer than all the rest of the state, and it is larger.
 struct Cli {
     wasi: WasiCtx,
     streams: [LogStream; 2],
@@ -66,8 +66,8 @@ impl GuestState {
     /// What the guest does from now on, it does for another request.
     pub fn begin(&mut self, request_id: Arc<str>, deadline: Instant) {
         self.nn.begin(request_id.clone(), Some(deadline));
-        if let Some(Cli { streams, .. }) = &self.cli {
-            streams.iter().for_each(|stream| stream.begin(request_id.clone()));
+        if let Some(cli) = &self.cli {
+            cli.streams.iter().for_each(|stream| stream.begin(request_id.clone()));
         }
         self.request_id = request_id;
         self.memory.refused = false;
@@ -148,7 +148,7 @@ impl ResourceLimiter for MemoryLimiter {
 
 impl WasiView for GuestState {
     fn ctx(&mut self) -> WasiCtxView<'_> {
-        let cli = self.cli.get_or_insert_with(|| Cli::new(&self.app, &self.request_id));
+        let cli = self.cli.get_or_insert_with(|| Box::new(Cli::new(&self.app, &self.request_id)));
         WasiCtxView { ctx: &mut cli.wasi, table: &mut self.table }
     }
 }

@@ -3,9 +3,8 @@
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::extract::State;
-use axum::response::Response;
-use headland_guest_host::{GuestError, RequestContext};
+use axum::response::{IntoResponse, Response};
+use headland_guest_host::{AppRoute, GuestError, RequestContext};
 use http::Request;
 use http::header::HOST;
 
@@ -14,24 +13,30 @@ use crate::gateway::Gateway;
 use crate::observe::{REQUEST_ID, Served};
 
 /// Runs the app's guest on the request. Bodies stream both ways.
-pub(crate) async fn dispatch(
-    State(gateway): State<Arc<Gateway>>,
-    request: Request<Body>,
-) -> Result<Response, ApiError> {
-    let route = {
-        let host = host_of(&request)?;
-        gateway.apps().route(host, request.uri().path()).ok_or_else(|| no_app(host, request.uri().path()))?
-    };
-    // `observe.rs` has put it there.
-    let request_id = request.headers().get(REQUEST_ID).and_then(|id| id.to_str().ok()).unwrap_or_default();
-    let context = RequestContext { request_id: Arc::from(request_id) };
-    let served = Served::App(route.app().clone());
-    let mut response = match route.handle(request, context).await {
-        Ok(response) => response.map(Body::new),
-        Err(error) => axum::response::IntoResponse::into_response(ApiError::from(error)),
-    };
-    response.extensions_mut().insert(served);
-    Ok(response)
+pub(crate) fn dispatch(gateway: &Gateway, request: Request<Body>) -> impl Future<Output = Response> + Send + use<> {
+    let begun = route(gateway, &request).map(|route| {
+        // `observe.rs` has put it there.
+        let request_id = request.headers().get(REQUEST_ID).and_then(|id| id.to_str().ok()).unwrap_or_default();
+        let context = RequestContext { request_id: Arc::from(request_id) };
+        (Served::App(route.app().clone()), route.handle(request, context))
+    });
+    async move {
+        let (served, answer) = match begun {
+            Ok(begun) => begun,
+            Err(error) => return error.into_response(),
+        };
+        let mut response = match answer.await {
+            Ok(response) => response.map(Body::new),
+            Err(error) => ApiError::from(error).into_response(),
+        };
+        response.extensions_mut().insert(served);
+        response
+    }
+}
+
+fn route(gateway: &Gateway, request: &Request<Body>) -> Result<Arc<AppRoute>, ApiError> {
+    let (host, path) = (host_of(request)?, request.uri().path());
+    gateway.apps().route(host, path).ok_or_else(|| no_app(host, path))
 }
 
 /// The host a request is for. Two of them could send it to one app here and to another behind the next proxy.

@@ -11,7 +11,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::{OriginalUri, State};
+use axum::extract::OriginalUri;
 use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
@@ -28,7 +28,7 @@ use crate::body::BUDGET_UNIT_BYTES;
 use crate::errors::{ApiError, Reason, Shape};
 use crate::limits::Limits;
 use crate::metrics::{Metrics, RouteKind};
-use crate::observe::{Plane, observe, watch};
+use crate::observe::{Plane, Watch, caught, observe};
 use crate::{admin, apps, kserve, openai};
 
 /// What all requests share.
@@ -150,22 +150,6 @@ pub fn data_plane(gateway: Arc<Gateway>) -> DataPlane {
     DataPlane { gateway, native, plane }
 }
 
-impl DataPlane {
-    async fn answer(self, request: Request<Body>) -> Response {
-        // Outermost, so that nothing goes out unseen: request id in and out, trace context, panics to errors, errors
-        // to the protocol's shape, access log, metrics.
-        watch(self.plane, request, async move |request| {
-            if is_native(request.uri().path()) {
-                return self.native.oneshot(request).await.into_response();
-            }
-            // Apps own every path that is left, by host and path. They do without a router: it would take as long as
-            // a small guest does.
-            apps::dispatch(State(self.gateway), request).await.into_response()
-        })
-        .await
-    }
-}
-
 impl<B> Service<Request<B>> for DataPlane
 where
     B: http_body::Body<Data = Bytes> + Send + 'static,
@@ -180,8 +164,18 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let answer = self.clone().answer(request.map(Body::new));
-        Box::pin(async move { Ok(answer.await) })
+        let mut request = request.map(Body::new);
+        // Outermost, so that nothing goes out unseen: request id in and out, trace context, panics to errors, errors
+        // to the protocol's shape, access log, metrics.
+        let watch = Watch::begin(&self.plane, &mut request);
+        if is_native(request.uri().path()) {
+            let answer = self.native.clone().oneshot(request);
+            return Box::pin(async move { Ok(watch.over(Ok(async { answer.await.into_response() })).await) });
+        }
+        // Apps own every path that is left, by host and path. They do without a router: it would take as long as
+        // a small guest does, and more memory.
+        let answer = caught(|| apps::dispatch(&self.gateway, request));
+        Box::pin(async move { Ok(watch.over(answer).await) })
     }
 }
 

@@ -7,8 +7,9 @@ mod record;
 mod request_id;
 mod trace;
 
-use std::panic::AssertUnwindSafe;
+use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
+use std::thread;
 
 use axum::body::Body;
 use axum::extract::State;
@@ -51,39 +52,58 @@ pub(crate) fn trace_of(headers: &HeaderMap) -> Trace {
 }
 
 /// The layer, for a router.
-pub(crate) async fn observe(State(plane): State<Plane>, request: Request<Body>, next: Next) -> Response {
-    watch(plane, request, |request| next.run(request)).await
+pub(crate) async fn observe(State(plane): State<Plane>, mut request: Request<Body>, next: Next) -> Response {
+    let watch = Watch::begin(&plane, &mut request);
+    watch.over(caught(|| next.run(request))).await
 }
 
 /// The layer, around anything that answers.
-pub(crate) async fn watch<A: Future<Output = Response>>(
-    plane: Plane,
-    mut request: Request<Body>,
-    answer: impl FnOnce(Request<Body>) -> A,
-) -> Response {
-    let shape = (plane.shape_of)(request.uri().path());
-    let request_id = RequestId::of(request.headers());
-    // Apps read the id where clients put it.
-    request.headers_mut().insert(REQUEST_ID, request_id.header());
-    trace::continue_trace(request.headers_mut());
-    // From here on, dropping the record writes the log line: also when the client goes away and this future with it.
-    let mut record = Record::new(plane, &request, request_id.clone());
+pub(crate) struct Watch {
+    shape: Shape,
+    request_id: RequestId,
+    /// Dropping it writes the log line: also when the client goes away, and the future that has it.
+    record: Record,
+}
 
-    let mut response = AssertUnwindSafe(answer(request)).catch_unwind().await.unwrap_or_else(|_| {
-        ApiError::internal("the gateway failed on this request", "a handler panicked").into_response()
-    });
-    let extensions = response.extensions_mut();
-    let (error, served) = (extensions.remove::<ApiError>(), extensions.remove::<Served>());
-    if let Some(error) = error {
-        let allow = response.headers_mut().remove(ALLOW);
-        response = render(&error, shape, request_id.as_str());
-        if let Some(allow) = allow {
-            response.headers_mut().insert(ALLOW, allow);
-        }
+impl Watch {
+    /// What happens to a request before anybody answers it.
+    pub fn begin(plane: &Plane, request: &mut Request<Body>) -> Self {
+        let shape = (plane.shape_of)(request.uri().path());
+        let request_id = RequestId::of(request.headers());
+        // Apps read the id where clients put it.
+        request.headers_mut().insert(REQUEST_ID, request_id.header());
+        trace::continue_trace(request.headers_mut());
+        Watch { shape, record: Record::new(plane, request, request_id.clone()), request_id }
     }
-    response.headers_mut().insert(REQUEST_ID, request_id.header());
-    record.answered(response.status(), served);
-    response.map(|body| Body::new(Watched::new(body, record)))
+
+    /// What of an answer goes out. The answer is what [`caught`] makes of it.
+    pub async fn over(self, answer: thread::Result<impl Future<Output = Response>>) -> Response {
+        let Watch { shape, request_id, mut record } = self;
+        let answered = match answer {
+            Ok(answer) => AssertUnwindSafe(answer).catch_unwind().await,
+            Err(panic) => Err(panic),
+        };
+        let mut response = answered.unwrap_or_else(|_| {
+            ApiError::internal("the gateway failed on this request", "a handler panicked").into_response()
+        });
+        let extensions = response.extensions_mut();
+        let (error, served) = (extensions.remove::<ApiError>(), extensions.remove::<Served>());
+        if let Some(error) = error {
+            let allow = response.headers_mut().remove(ALLOW);
+            response = render(&error, shape, request_id.as_str());
+            if let Some(allow) = allow {
+                response.headers_mut().insert(ALLOW, allow);
+            }
+        }
+        response.headers_mut().insert(REQUEST_ID, request_id.header());
+        record.answered(response.status(), served);
+        response.map(|body| Body::new(Watched::new(body, record)))
+    }
+}
+
+/// What is done at once of an answer, a panic being no more than that.
+pub(crate) fn caught<A>(answer: impl FnOnce() -> A) -> thread::Result<A> {
+    panic::catch_unwind(AssertUnwindSafe(answer))
 }
 
 #[cfg(test)]

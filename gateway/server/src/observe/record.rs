@@ -33,10 +33,10 @@ pub(super) struct Record {
 }
 
 impl Record {
-    pub(super) fn new(plane: Plane, request: &Request<Body>, request_id: RequestId) -> Self {
+    pub(super) fn new(plane: &Plane, request: &Request<Body>, request_id: RequestId) -> Self {
         Record {
             route: (plane.route_of)(request.uri().path()),
-            metrics: plane.metrics,
+            metrics: plane.metrics.clone(),
             started: Instant::now(),
             method: request.method().clone(),
             uri: request.uri().clone(),
