@@ -76,6 +76,16 @@ impl Backends for BuiltIn {
         }
     }
 
+    fn candidate(&self, format: &Format, choice: BackendChoice, name: &str) -> Option<Arc<dyn Backend>> {
+        match (format, choice, name) {
+            // ONNX Runtime takes 20 MB from when it is opened, and is of no use to who runs on candle.
+            (Format::HuggingFaceEncoder, BackendChoice::Auto, CandleBackend::NAME) => {
+                Some(Arc::new(CandleBackend::new()))
+            }
+            _ => self.candidates(format, choice).ok()?.into_iter().find(|backend| backend.name() == name),
+        }
+    }
+
     fn results(&self) -> &Results {
         &self.results
     }

@@ -19,6 +19,9 @@ use crate::weights::Weights;
 pub struct CandleBackend;
 
 impl CandleBackend {
+    /// What [`Backend::name`] says.
+    pub const NAME: &str = "candle";
+
     /// The backend; it holds nothing.
     pub fn new() -> Self {
         CandleBackend
@@ -27,7 +30,7 @@ impl CandleBackend {
 
 impl Backend for CandleBackend {
     fn name(&self) -> &'static str {
-        "candle"
+        Self::NAME
     }
 
     fn load(&self, model: &ModelFiles, options: &LoadOptions) -> Result<Vec<Box<dyn Executor>>, NnError> {

@@ -22,6 +22,11 @@ pub trait Backends: Send + Sync {
     /// When the only one cannot be opened; the message says what is missing and how to get it.
     fn candidates(&self, format: &Format, choice: BackendChoice) -> Result<Vec<Arc<dyn Backend>>, NnError>;
 
+    /// The one of them that is called `name`, if there is one. The others need not be opened for it.
+    fn candidate(&self, format: &Format, choice: BackendChoice, name: &str) -> Option<Arc<dyn Backend>> {
+        self.candidates(format, choice).ok()?.into_iter().find(|backend| backend.name() == name)
+    }
+
     /// Where the results of contests between them are kept.
     fn results(&self) -> &Results;
 }
@@ -154,21 +159,10 @@ impl Plan {
     ) -> Result<(Contestant, Option<Loss>), BuildError> {
         let (files, precision) = (&self.package.files, self.package.precision);
         let options = LoadOptions { device: self.device, instances: self.instances, precision };
-        let candidates = backends.candidates(&self.package.format, self.package.backend)?;
         let key = contest::key(digest, &options);
-        let winner = backends.results().winner(&key, &candidates).filter(|_| candidates.len() > 1);
-        // One that cannot load it any more has not won: the contest is held again.
-        let winner = winner.and_then(|backend| Some((backend.load(files, &options).ok()?, backend)));
-        let mut chosen = match (winner, &candidates[..], text) {
-            (Some((executors, backend)), ..) => Contestant { backend, executors },
-            (None, [_, _, ..], Some(text)) => {
-                let chosen = contest::quickest(candidates, files, &options, text)?;
-                backends.results().keep(key, chosen.backend.name());
-                chosen
-            }
-            // Without texts there is nothing to measure with: the preferred one.
-            (None, [first, ..], _) => Contestant { executors: first.load(files, &options)?, backend: first.clone() },
-            (None, [], _) => return Err(NnError::bad_model("no backend runs models of this format").into()),
+        let mut chosen = match self.winner(backends, &key, &options) {
+            Some(winner) => winner,
+            None => self.chosen(backends, key, &options, text)?,
         };
         if precision == Precision::Full {
             return Ok((chosen, None));
@@ -184,6 +178,35 @@ impl Plan {
             return Err(BuildError::TooLossy { least: loss.least, min });
         }
         Ok((chosen, Some(loss)))
+    }
+
+    /// What won the contest when it was held. One that cannot load the model any more has not won.
+    fn winner(&self, backends: &dyn Backends, key: &str, options: &LoadOptions) -> Option<Contestant> {
+        let name = backends.results().winner(key).filter(|_| self.package.backend == BackendChoice::Auto)?;
+        let backend = backends.candidate(&self.package.format, self.package.backend, &name)?;
+        Some(Contestant { executors: backend.load(&self.package.files, options).ok()?, backend })
+    }
+
+    /// The quickest of those that may run it.
+    fn chosen(
+        &self,
+        backends: &dyn Backends,
+        key: String,
+        options: &LoadOptions,
+        text: Option<&TextEncoder>,
+    ) -> Result<Contestant, BuildError> {
+        let files = &self.package.files;
+        let candidates = backends.candidates(&self.package.format, self.package.backend)?;
+        match (&candidates[..], text) {
+            ([_, _, ..], Some(text)) => {
+                let chosen = contest::quickest(candidates, files, options, text)?;
+                backends.results().keep(key, chosen.backend.name());
+                Ok(chosen)
+            }
+            // Without texts there is nothing to measure with: the preferred one.
+            ([first, ..], _) => Ok(Contestant { executors: first.load(files, options)?, backend: first.clone() }),
+            ([], _) => Err(NnError::bad_model("no backend runs models of this format").into()),
+        }
     }
 
     /// What the package says of batching, held against the graph.

@@ -153,11 +153,9 @@ impl Results {
         Results { path, known: Mutex::new(known) }
     }
 
-    /// The backend that won, if it is one of `backends`.
-    pub(super) fn winner(&self, key: &str, backends: &[Arc<dyn Backend>]) -> Option<Arc<dyn Backend>> {
-        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let name = known.get(key)?;
-        backends.iter().find(|backend| backend.name() == name).cloned()
+    /// The name of the backend that won.
+    pub(super) fn winner(&self, key: &str) -> Option<String> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).get(key).cloned()
     }
 
     /// Keeps a result. What cannot be written is measured again at the next start.
