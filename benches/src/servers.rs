@@ -84,8 +84,8 @@ pub fn headland(setup: &Setup, models: &[(&str, PathBuf)]) -> Result<Headland> {
     headland_with(setup, &["--app", "benches/app/headland.app.toml"], models)
 }
 
-/// `headland up` with these arguments and models. With models it is started twice: the first time it finds out which executor is
-/// quicker, which it remembers.
+/// `headland up` with these arguments and models. With models it is started twice: at its first start it finds out which executor is
+/// quicker and compiles apps, and remembers both.
 pub fn headland_with(setup: &Setup, arguments: &[&str], models: &[(&str, PathBuf)]) -> Result<Headland> {
     let (port, admin) = (free_port()?, free_port()?);
     let data = tempfile::tempdir()?;

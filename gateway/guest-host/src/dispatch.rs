@@ -19,7 +19,7 @@ use crate::app::{App, AppRoute};
 use crate::body::{GuestBody, LimitedBody};
 use crate::error::GuestError;
 use crate::head::{Head, HeadSender};
-use crate::instance::{Instance, InstanceSlot, Pre, Taken, store};
+use crate::instance::{GuestRequest, Instance, InstanceSlot, Pre, store};
 use crate::stats::Outcome;
 
 /// What the host knows of a request beside the request itself.
@@ -121,13 +121,13 @@ impl AppRoute {
         let request = http::Request::from_parts(parts, body);
         let (body_max, turns_after_head) = (limits.body, self.pre.turns_after_head());
         let guest: Running = match &self.pre {
-            Pre::P2(_) => match run.instance.take(request, head) {
-                Ok(taken) => Box::pin(run.until_its_end(taken)),
+            Pre::P2(_) => match run.instance.request_p2(request, head) {
+                Ok(request) => Box::pin(run.until_its_end(request)),
                 Err(error) => return Err(run.what_went_wrong(&error)),
             },
             Pre::P3(_) => {
-                let taken = run.instance.ask(request, head);
-                Box::pin(run.until_its_end(taken))
+                let request = run.instance.request_p3(request, head);
+                Box::pin(run.until_its_end(request))
             }
         };
         Ok(Begun { guest, response, turns_after_head, failed, exceeded, body_max })
@@ -168,8 +168,8 @@ struct Run {
 }
 
 impl Run {
-    async fn until_its_end(mut self, taken: impl Taken) -> Result<(), GuestError> {
-        let serving = self.instance.serve(&self.route, taken);
+    async fn until_its_end(mut self, request: impl GuestRequest) -> Result<(), GuestError> {
+        let serving = self.instance.serve(&self.route, request);
         let result = tokio::time::timeout_at(self.deadline.into(), serving).await;
         self.instance.store.data_mut().abort_unfinished_bodies();
         let error = match result {

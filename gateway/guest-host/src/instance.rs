@@ -17,7 +17,7 @@ use wasmtime_wasi_http::p3::bindings::{Service, ServicePre};
 use crate::app::{App, AppRoute};
 use crate::body::LimitedBody;
 use crate::head::HeadSender;
-use crate::service::{self, Asked};
+use crate::service::{self, RequestP3};
 use crate::state::{CONCURRENT_MAX, GuestState};
 
 /// See [`Pre::turns_after_head`]. One is nearly always enough for an answer that is there as a whole.
@@ -67,24 +67,24 @@ impl Pre {
 
 /// A request as guests of one version of `wasi:http` see it, and the way for the head of its answer. Each version has a type of its
 /// own: what runs a guest lives as long as it, and is no larger than it must be.
-pub(crate) trait Taken: Send + 'static {
+pub(crate) trait GuestRequest: Send + 'static {
     fn serve(self, store: &mut Store<GuestState>, guest: &Guest) -> impl Future<Output = wasmtime::Result<()>> + Send;
 }
 
 /// A request for a guest of 0.2: it is in the store's table already.
-pub(crate) struct Incoming {
+pub(crate) struct RequestP2 {
     request: Resource<HostIncomingRequest>,
     outparam: Resource<HostResponseOutparam>,
 }
 
-impl Taken for Incoming {
+impl GuestRequest for RequestP2 {
     async fn serve(self, store: &mut Store<GuestState>, guest: &Guest) -> wasmtime::Result<()> {
         let Guest::P2(proxy) = guest else { return Err(other_version()) };
         proxy.wasi_http_incoming_handler().call_handle(store, self.request, self.outparam).await
     }
 }
 
-impl Taken for Asked {
+impl GuestRequest for RequestP3 {
     async fn serve(self, store: &mut Store<GuestState>, guest: &Guest) -> wasmtime::Result<()> {
         let Guest::P3(guest) = guest else { return Err(other_version()) };
         service::serve(store, guest, self).await
@@ -123,8 +123,12 @@ impl Instance {
         self.store.data_mut().resources().saturating_add(concurrent)
     }
 
-    /// Makes a request that of a guest of 0.2.
-    pub fn take<B>(&mut self, request: http::Request<LimitedBody<B>>, head: HeadSender) -> wasmtime::Result<Incoming>
+    /// Turns a request into one for a guest of 0.2.
+    pub fn request_p2<B>(
+        &mut self,
+        request: http::Request<LimitedBody<B>>,
+        head: HeadSender,
+    ) -> wasmtime::Result<RequestP2>
     where
         B: Body<Data = Bytes> + Unpin + Send + 'static,
         B::Error: std::fmt::Display,
@@ -132,25 +136,25 @@ impl Instance {
         let mut http = self.store.data_mut().http();
         let request = http.new_incoming_request(Scheme::Http, request)?;
         let send = Box::new(|value| head.send(value));
-        Ok(Incoming { request, outparam: http.table.push(HostResponseOutparam { send })? })
+        Ok(RequestP2 { request, outparam: http.table.push(HostResponseOutparam { send })? })
     }
 
-    /// Makes a request that of a guest of 0.3.
-    pub fn ask<B>(&mut self, request: http::Request<LimitedBody<B>>, head: HeadSender) -> Asked
+    /// Turns a request into one for a guest of 0.3.
+    pub fn request_p3<B>(&mut self, request: http::Request<LimitedBody<B>>, head: HeadSender) -> RequestP3
     where
         B: Body<Data = Bytes> + Unpin + Send + 'static,
         B::Error: std::fmt::Display,
     {
-        Asked::new(self.store.data_mut().http().hooks, request, head)
+        RequestP3::new(self.store.data_mut().http().hooks, request, head)
     }
 
     /// Runs the guest on a request until it is done with it.
-    pub async fn serve(&mut self, route: &AppRoute, taken: impl Taken) -> wasmtime::Result<()> {
+    pub async fn serve(&mut self, route: &AppRoute, request: impl GuestRequest) -> wasmtime::Result<()> {
         let guest = match &mut self.guest {
             Some(guest) => guest,
             none => none.insert(route.pre.instantiate(&mut self.store).await?),
         };
-        taken.serve(&mut self.store, guest).await?;
+        request.serve(&mut self.store, guest).await?;
         self.served = self.served.saturating_add(1);
         Ok(())
     }

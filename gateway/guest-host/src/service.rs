@@ -30,24 +30,24 @@ use crate::state::GuestState;
 const FRAMES_AHEAD: usize = 1;
 
 /// A request, and the way for the head of its answer.
-pub(crate) struct Asked {
+pub(crate) struct RequestP3 {
     request: Request,
     head: HeadSender,
 }
 
-impl Asked {
+impl RequestP3 {
     pub fn new<B>(hooks: &mut dyn WasiHttpHooks, request: http::Request<LimitedBody<B>>, head: HeadSender) -> Self
     where
         B: Body<Data = Bytes> + Unpin + Send + 'static,
         B::Error: std::fmt::Display,
     {
-        Asked { request: to_guest(hooks, request), head }
+        RequestP3 { request: to_guest(hooks, request), head }
     }
 }
 
 /// Runs the guest on a request until it is done with it.
-pub(crate) async fn serve(store: &mut Store<GuestState>, guest: &Service, asked: Asked) -> wasmtime::Result<()> {
-    let Asked { request, head } = asked;
+pub(crate) async fn serve(store: &mut Store<GuestState>, guest: &Service, request: RequestP3) -> wasmtime::Result<()> {
+    let RequestP3 { request, head } = request;
     store
         .run_concurrent(async |accessor| {
             match guest.handle(accessor, request).await? {

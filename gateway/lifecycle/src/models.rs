@@ -300,6 +300,7 @@ impl OnDemand for ModelControl {
         &self,
         name: &ModelName,
         version: &ModelVersion,
+        device: Device,
     ) -> Pin<Box<dyn Future<Output = Option<Sha256Digest>> + Send>> {
         let (control, selector) = (self.clone(), ModelSelector::Version(version.clone()));
         let asked = ModelRef { name: name.clone(), selector };
@@ -308,7 +309,8 @@ impl OnDemand for ModelControl {
             let policy = control.0.parts.policy.borrow().clone()?;
             let judged = blocking(move || open::judge(&stored, &policy).map(|judgement| (judgement, stored.digest())));
             let (judgement, digest) = judged.await.ok()?;
-            judgement.allows_region(control.0.parts.region.as_deref().unwrap_or_default()).then_some(digest)
+            let region = control.0.parts.region.as_deref().unwrap_or_default();
+            (judgement.allows_region(region) && judgement.allows_device(&device.to_string())).then_some(digest)
         })
     }
 }

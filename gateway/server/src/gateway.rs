@@ -170,12 +170,12 @@ where
         let watch = Watch::begin(&self.plane, &mut request);
         if is_native(request.uri().path()) {
             let answer = self.native.clone().oneshot(request);
-            return Box::pin(async move { Ok(watch.over(Ok(async { answer.await.into_response() })).await) });
+            return Box::pin(async move { Ok(watch.answer(Ok(async { answer.await.into_response() })).await) });
         }
         // Apps own every path that is left, by host and path. They do without a router: it would take as long as
         // a small guest does, and more memory.
         let answer = caught(|| apps::dispatch(&self.gateway, request));
-        Box::pin(async move { Ok(watch.over(answer).await) })
+        Box::pin(async move { Ok(watch.answer(answer).await) })
     }
 }
 

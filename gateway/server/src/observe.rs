@@ -45,7 +45,7 @@ pub(crate) enum Served {
     App(Arc<str>),
 }
 
-/// By what a request that passed [`watch`] is found again, wherever it goes from here.
+/// By what a request that passed [`Watch::begin`] is found again, wherever it goes from here.
 pub(crate) fn trace_of(headers: &HeaderMap) -> Trace {
     let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok()).map(Arc::from);
     Trace { request_id: text(REQUEST_ID), parent: text(trace::TRACEPARENT) }
@@ -54,7 +54,7 @@ pub(crate) fn trace_of(headers: &HeaderMap) -> Trace {
 /// The layer, for a router.
 pub(crate) async fn observe(State(plane): State<Plane>, mut request: Request<Body>, next: Next) -> Response {
     let watch = Watch::begin(&plane, &mut request);
-    watch.over(caught(|| next.run(request))).await
+    watch.answer(Ok(next.run(request))).await
 }
 
 /// The layer, around anything that answers.
@@ -76,8 +76,8 @@ impl Watch {
         Watch { shape, record: Record::new(plane, request, request_id.clone()), request_id }
     }
 
-    /// What of an answer goes out. The answer is what [`caught`] makes of it.
-    pub async fn over(self, answer: thread::Result<impl Future<Output = Response>>) -> Response {
+    /// What goes out of an answer, or of a panic in beginning it, as [`caught`] has it.
+    pub async fn answer(self, answer: thread::Result<impl Future<Output = Response>>) -> Response {
         let Watch { shape, request_id, mut record } = self;
         let answered = match answer {
             Ok(answer) => AssertUnwindSafe(answer).catch_unwind().await,
@@ -101,7 +101,7 @@ impl Watch {
     }
 }
 
-/// What is done at once of an answer, a panic being no more than that.
+/// Runs what begins an answer, and catches its panic.
 pub(crate) fn caught<A>(answer: impl FnOnce() -> A) -> thread::Result<A> {
     panic::catch_unwind(AssertUnwindSafe(answer))
 }

@@ -191,6 +191,10 @@ impl Backends for NoBackends {
         Err(NnError::runtime("there is no backend in this test"))
     }
 
+    fn candidate(&self, _: &Format, _: BackendChoice, _: &str) -> Option<Arc<dyn Backend>> {
+        None
+    }
+
     fn results(&self) -> &Results {
         &self.0
     }

@@ -324,7 +324,8 @@ impl Model {
         result
     }
 
-    /// As [`Self::infer`], for a request that nobody made: it counts as none, and says nothing of what is asked for.
+    /// As [`Self::infer`], for a request that nobody made: it counts as no request, and says nothing of what is asked for. What its
+    /// run took is counted.
     ///
     /// # Errors
     /// As [`Self::infer`].

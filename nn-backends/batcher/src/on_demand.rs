@@ -3,6 +3,7 @@
 use std::pin::Pin;
 use std::sync::Arc;
 
+use headland_nn_core::Device;
 use headland_package::{ModelName, ModelRef, ModelVersion, Sha256Digest};
 
 use crate::Model;
@@ -57,11 +58,12 @@ pub trait OnDemand: Send + Sync {
         not_loaded: NotLoaded,
     ) -> Pin<Box<dyn Future<Output = Result<Arc<Model>, Unavailable>> + Send>>;
 
-    /// The digest of the package that would be loaded as exactly this version, if there is one and it is admitted. Nothing is
-    /// loaded.
+    /// The digest of the package that would be loaded as exactly this version, if there is one, and it is admitted on `device` as
+    /// far as its listing tells. Nothing is loaded.
     fn digest(
         &self,
         name: &ModelName,
         version: &ModelVersion,
+        device: Device,
     ) -> Pin<Box<dyn Future<Output = Option<Sha256Digest>> + Send>>;
 }

@@ -16,8 +16,8 @@ pub type Aliases = BTreeMap<String, ModelVersion>;
 /// The alias that a bare name means, where a model has it.
 pub const STABLE: &str = "stable";
 
-/// Models that are remembered after they have gone.
-pub const DESCRIBED_MAX: usize = 1_000;
+/// Models that are remembered when they have gone. With one more, all are forgotten.
+const DESCRIBED_MAX: usize = 1_000;
 
 /// The models there are to ask. Shared by everything that asks for inference.
 ///
@@ -25,7 +25,7 @@ pub const DESCRIBED_MAX: usize = 1_000;
 #[derive(Default)]
 pub struct ModelTable {
     entries: RwLock<Entries>,
-    /// What was loaded here once, so that it need not be loaded again for others to know what it takes and gives.
+    /// What was loaded here and is gone: it need not be loaded again for others to know what it takes and gives.
     described: Mutex<BTreeMap<(ModelName, ModelVersion), Described>>,
     on_demand: OnceLock<Arc<dyn OnDemand>>,
 }
@@ -103,7 +103,6 @@ impl ModelTable {
     pub fn insert(&self, model: Verified<Arc<Model>>) -> Option<Arc<Model>> {
         let info = model.get().info();
         let (name, version) = (info.name.clone(), info.version.clone());
-        self.remember(Described::of(model.get()));
         let mut entries = self.write();
         entries.pair(model.get());
         entries.models.entry(name).or_default().insert(version, model).map(Verified::into_inner)
@@ -121,7 +120,13 @@ impl ModelTable {
         if versions.is_empty() {
             entries.models.remove(&info.name);
         }
+        self.remember(Described::of(model));
         true
+    }
+
+    /// Forgets what was loaded here and is gone: the policy is another one.
+    pub fn forget_gone(&self) {
+        self.described().clear();
     }
 
     /// Says what the aliases of `name` stand for, all at once.
@@ -221,7 +226,8 @@ impl ModelTable {
         }
     }
 
-    /// Describes the model of exactly this version that is here. One that was loaded before is not loaded for it again.
+    /// Describes the model of exactly this version that is here. One that was loaded before is not loaded for it again, as long
+    /// as what would be loaded is the same.
     ///
     /// # Errors
     /// [`Unavailable`], with the cause.
@@ -230,7 +236,7 @@ impl ModelTable {
             return Ok(Described::of(&here));
         }
         if let (Some(known), Some(source)) = (self.remembered(name, version), self.on_demand.get())
-            && source.digest(name, version).await == Some(known.info.digest)
+            && source.digest(name, version, known.device).await == Some(known.info.digest)
         {
             return Ok(known);
         }

@@ -173,7 +173,8 @@ async fn connect(target: &Target) -> Result<(Sender, Driver, Duration), String> 
         let config = target.identity.client_config(&target.member).map_err(|error| error.to_string())?;
         // Members are known by their certificates; TLS wants some name all the same.
         let name = ServerName::try_from("fleet.invalid").map_err(|error| error.to_string())?;
-        // A TLS 1.3 handshake takes one round trip to the peer itself; TCP may end at a balancer before it.
+        // A TLS 1.3 handshake takes one round trip to the peer itself, and what both compute, about a millisecond; TCP may end at a
+        // balancer before it.
         let begun = Instant::now();
         let stream = TlsConnector::from(config).connect(name, stream).await.map_err(|error| explain(&error))?;
         let round_trip = begun.elapsed();

@@ -181,7 +181,7 @@ impl Written {
     }
 
     async fn put<T: Fenced>(&mut self, store: &dyn ControlStore, key: Key, document: &T) -> Result<(), LeadError> {
-        tracing::debug!(%key, "is written");
+        tracing::debug!(%key, "writing");
         let value: bytes::Bytes = document.encode().into();
         let written = match self.revisions.get(&key) {
             Some(seen) => store.update(&key, value.clone(), *seen).await,

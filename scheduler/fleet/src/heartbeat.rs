@@ -94,7 +94,7 @@ pub const ROUND_TRIPS_MAX: usize = 64;
 pub struct RoundTrip {
     /// Which.
     pub pop: PopId,
-    /// A round trip on the network, in milliseconds.
+    /// A round trip to it, in milliseconds: that of the handshake, what both compute for it included.
     pub ms: f64,
 }
 

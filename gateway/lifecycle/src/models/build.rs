@@ -23,9 +23,7 @@ pub trait Backends: Send + Sync {
     fn candidates(&self, format: &Format, choice: BackendChoice) -> Result<Vec<Arc<dyn Backend>>, NnError>;
 
     /// The one of them that is called `name`, if there is one. The others need not be opened for it.
-    fn candidate(&self, format: &Format, choice: BackendChoice, name: &str) -> Option<Arc<dyn Backend>> {
-        self.candidates(format, choice).ok()?.into_iter().find(|backend| backend.name() == name)
-    }
+    fn candidate(&self, format: &Format, choice: BackendChoice, name: &str) -> Option<Arc<dyn Backend>>;
 
     /// Where the results of contests between them are kept.
     fn results(&self) -> &Results;

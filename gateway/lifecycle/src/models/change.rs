@@ -224,6 +224,7 @@ impl ModelControl {
             lock(&self.0.failures).insert(key.clone(), failure);
             denied.push((format!("{}:{}", key.0, key.1), error));
         }
+        self.0.parts.table.forget_gone();
         denied
     }
 

@@ -93,6 +93,10 @@ impl Backends for OneBackend {
         Ok(vec![self.0.clone()])
     }
 
+    fn candidate(&self, _: &Format, _: BackendChoice, name: &str) -> Option<Arc<dyn Backend>> {
+        (name == self.0.name()).then(|| self.0.clone() as Arc<dyn Backend>)
+    }
+
     fn results(&self) -> &Results {
         &self.1
     }

@@ -52,6 +52,17 @@ async fn a_panic_is_an_answer_with_an_id() {
 }
 
 #[tokio::test]
+async fn a_panic_in_beginning_an_answer_is_one_too() {
+    let plane = Plane { metrics: Arc::new(Metrics::new()), shape_of: |_| Shape::Problem, route_of: |_| RouteKind::App };
+    let mut request = request("/x", &[("x-request-id", "boom")]);
+    let watch = Watch::begin(&plane, &mut request);
+    let begun = caught(|| -> std::future::Ready<Response> { panic!("as the test says") });
+    let response = watch.answer(begun).await;
+    assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
+    assert_eq!(response.headers()[REQUEST_ID], "boom");
+}
+
+#[tokio::test]
 async fn handlers_see_the_id_and_their_own_span() {
     let router = observed(get(async |headers: HeaderMap| {
         format!("{} {}", headers["x-request-id"].to_str().unwrap(), headers["traceparent"].to_str().unwrap())

@@ -169,7 +169,7 @@ fn make_room(
     let mut looks = 0;
     let limit = worth * (1.0 - GAIN_MIN);
     if residents.stays(device, limit) {
-        return looks;
+        return 1;
     }
     let mut leaving: Vec<(f64, u32, u32, u32)> = Vec::new();
     let mut least = f64::INFINITY;
