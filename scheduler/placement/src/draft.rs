@@ -4,10 +4,12 @@
 //! and cannot do within memory, capacity, budget and state of a PoP, they do not do.
 
 use crate::bits::Bits;
-use crate::problem::{Model, Point, Problem, Run};
+use crate::problem::{Point, Problem, Run};
 
 /// The device of requests that nobody answers.
 pub(crate) const NOBODY: u32 = u32::MAX;
+/// Failure domains that are counted by looking for each among those before.
+const FEW: u32 = 8;
 /// Requests per second below which a rest is rounding, not demand.
 pub(crate) const RATE_EPSILON: f64 = 1e-9;
 
@@ -53,14 +55,6 @@ pub(crate) struct Flow {
     pub cost: f64,
 }
 
-/// All demand of a model, answered by nobody.
-fn unserved(problem: &Problem<'_>, model: &Model<'_>) -> Vec<Flow> {
-    let cost = problem.fallback_cost(model);
-    let flow =
-        |(point, demand): (u32, &Point)| Flow { point, device: NOBODY, requests_per_s: demand.requests_per_s, cost };
-    (0..).zip(&model.demand).map(flow).collect()
-}
-
 /// Requests that another device answers now, and what one of them cost before and costs after.
 pub(crate) struct Move {
     pub point: u32,
@@ -70,18 +64,14 @@ pub(crate) struct Move {
 }
 
 impl<'p> Draft<'p> {
-    /// Nothing is placed, nobody is served.
+    /// Nothing is placed, and there are no flows yet: they come from a plan before, from routing, or are left to nobody.
     pub fn new(problem: &'p Problem<'p>, present: Bits) -> Self {
         let capacity_us = problem.capacity_us();
         Self {
             problem,
             free_bytes: problem.devices.iter().map(|device| device.memory_bytes).collect(),
             free_us: vec![capacity_us; problem.devices.len()],
-            models: problem
-                .models
-                .iter()
-                .map(|model| Placed { flows: unserved(problem, model), ..Placed::default() })
-                .collect(),
+            models: vec![Placed::default(); problem.models.len()],
             present,
             held: Bits::new(problem.models.len(), problem.devices.len()),
             loads_left: problem.input.churn.loads_max.unwrap_or(u64::MAX),
@@ -249,12 +239,18 @@ impl<'p> Draft<'p> {
     pub fn suffices(&self, model: usize) -> bool {
         let table = &self.problem.models[model];
         self.models[model].devices.len() as u32 >= table.replicas_min
-            && (table.domains_min <= 1 || self.domains(model).len() as u32 >= table.domains_min)
+            && self.domains_up_to(model, table.domains_min) == table.domains_min
     }
 
     /// Leaves all demand of a model that has no flows to nobody.
     pub fn unserve(&mut self, model: usize) {
-        self.models[model].flows = unserved(self.problem, &self.problem.models[model]);
+        let table = &self.problem.models[model];
+        let cost = self.problem.fallback_cost(table);
+        let flow = |(point, demand): (u32, &Point)| {
+            let requests_per_s = demand.requests_per_s;
+            Flow { point, device: NOBODY, requests_per_s, cost }
+        };
+        self.models[model].flows = (0..).zip(&table.demand).map(flow).collect();
     }
 
     /// Gives up replicas that serve nobody and that no minimum asks for.
@@ -333,6 +329,26 @@ impl<'p> Draft<'p> {
     /// Devices that hold a model and did not, with `true`, and that held it and do not.
     pub fn differences(&self, model: usize) -> impl Iterator<Item = (u32, bool)> {
         self.held.differences(&self.present, model).map(|(device, held)| (device as u32, held))
+    }
+
+    /// How many failure domains a model is in, counted no further than this: most models are in far more than they must.
+    pub fn domains_up_to(&self, model: usize, enough: u32) -> u32 {
+        if enough > FEW {
+            return enough.min(self.domains(model).len() as u32);
+        }
+        let mut seen = [u32::MAX; FEW as usize];
+        let mut count = 0;
+        for &device in &self.models[model].devices {
+            if count == enough {
+                break;
+            }
+            let domain = self.problem.devices[device as usize].domain;
+            if !seen[..count as usize].contains(&domain) {
+                seen[count as usize] = domain;
+                count += 1;
+            }
+        }
+        count
     }
 
     /// Failure domains that a model is in.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::draft::{Draft, Flow, NOBODY, Placed, RATE_EPSILON};
 use crate::ids::DeviceIndex;
+use crate::nearby::Site;
 use crate::plan::{Because, Cost, ModelPlan, Replica, Route, Share, Shortfall};
 
 /// Candidates that a route names, those without a share included.
@@ -63,10 +64,9 @@ fn merged(mut flows: Vec<Flow>) -> Vec<Flow> {
 pub(crate) fn shortfall(draft: &Draft<'_>, model: usize) -> Shortfall {
     let table = &draft.problem.models[model];
     let replicas = draft.models[model].devices.len() as u32;
-    let domains = if table.domains_min > 1 { draft.domains(model).len() as u32 } else { replicas.min(1) };
     Shortfall {
         replicas: table.replicas_min.saturating_sub(replicas),
-        domains: table.domains_min.saturating_sub(domains),
+        domains: table.domains_min - draft.domains_up_to(model, table.domains_min),
     }
 }
 
@@ -102,24 +102,39 @@ impl Finished<'_> {
         let mut positions: Vec<(u32, u32)> =
             self.devices.iter().zip(0..).map(|(&device, at)| (problem.devices[device as usize].group, at)).collect();
         positions.sort_unstable();
-        self.near = vec![[NOWHERE; CANDIDATES]; table.demand.len()];
-        for run in positions.chunk_by(|a, b| a.0 == b.0) {
-            let (group, at) = (run[0].0, self.by_group.len() as u32);
-            self.by_group.push(run.iter().map(|&(_, replica)| replica).collect());
-            let (column, compute) = (problem.network_to(group), table.compute_cost[group as usize]);
-            for (near, demand) in self.near.iter_mut().zip(&table.demand) {
-                let cost = table.spec.value * column[demand.place as usize] + compute;
-                // Most groups are not among them, which the last tells at once.
-                let mut slot = CANDIDATES;
-                while slot > 0 && cost < near[slot - 1].0 {
-                    slot -= 1;
-                    if slot + 1 < CANDIDATES {
-                        near[slot + 1] = near[slot];
-                    }
-                    near[slot] = (cost, at);
-                }
-            }
+        let runs = || positions.chunk_by(|a, b| a.0 == b.0);
+        self.by_group = runs().map(|run| run.iter().map(|&(_, replica)| replica).collect()).collect();
+        // By site, and from there on to the next group of the same site.
+        let mut first = vec![NOWHERE.1; problem.nearby.sites()];
+        let mut groups = Vec::with_capacity(self.by_group.len());
+        let mut least = f64::INFINITY;
+        for (at, run) in (0..).zip(runs()) {
+            let compute = table.compute_cost[run[0].0 as usize];
+            least = least.min(compute);
+            groups.push((compute, std::mem::replace(&mut first[problem.nearby.site(run[0].0) as usize], at)));
         }
+        let nearest = |place: u32| {
+            let mut near = [NOWHERE; CANDIDATES];
+            // Whether farther sites could be cheap enough.
+            let mut visit = |site: &Site| {
+                let mut at = first[site.at as usize];
+                if at == NOWHERE.1 {
+                    return true;
+                }
+                let network = table.spec.value * site.network_ms;
+                while let Some(&(compute, next)) = groups.get(at as usize) {
+                    insert(&mut near, (network + compute, at));
+                    at = next;
+                }
+                network + least <= near[CANDIDATES - 1].0
+            };
+            let (nearest, others) = problem.nearby.from(problem, place);
+            if nearest.iter().all(&mut visit) {
+                others.iter().for_each(|site| _ = visit(site));
+            }
+            near
+        };
+        self.near = table.demand.iter().map(|demand| nearest(demand.place)).collect();
     }
 
     /// The flows of each point, in the order of points.
@@ -140,19 +155,22 @@ impl Finished<'_> {
     fn routes(&self) -> Vec<Route> {
         let problem = self.draft.problem;
         let demand = problem.models[self.model].demand.iter();
-        let routes = demand.zip(self.by_point()).zip(&self.near).map(|((demand, flows), near)| Route {
-            place: problem.input.places[demand.place as usize].id.clone(),
-            requests_per_s: demand.requests_per_s,
-            to: self.shares(demand.requests_per_s, flows, near),
+        let mut served = Vec::new();
+        let routes = demand.zip(self.by_point()).zip(&self.near).map(|((demand, flows), near)| {
+            served.clear();
+            served.extend(flows.iter().filter(|flow| flow.device != NOBODY));
+            served.sort_by(|a: &Flow, b: &Flow| a.cost.total_cmp(&b.cost).then(a.device.cmp(&b.device)));
+            Route {
+                place: problem.input.places[demand.place as usize].id.clone(),
+                requests_per_s: demand.requests_per_s,
+                to: self.shares(demand.requests_per_s, &served, flows.len() == 1, near),
+            }
         });
         routes.collect()
     }
 
     /// Who serves a point, the cheapest first, and who else could.
-    fn shares(&self, requests_per_s: f64, flows: &[Flow], near: &[(f64, u32)]) -> Vec<Share> {
-        let mut served: Vec<&Flow> = flows.iter().filter(|flow| flow.device != NOBODY).collect();
-        served.sort_by(|a, b| a.cost.total_cmp(&b.cost).then(a.device.cmp(&b.device)));
-        let alone = flows.len() == 1;
+    fn shares(&self, requests_per_s: f64, served: &[Flow], alone: bool, near: &[(f64, u32)]) -> Vec<Share> {
         let share = |flow: &Flow| if alone { 1.0 } else { (flow.requests_per_s / requests_per_s).min(1.0) };
         let mut to = Vec::with_capacity(served.len().max(CANDIDATES));
         to.extend(served.iter().map(|flow| Share { replica: self.replica(flow.device), share: share(flow) }));
@@ -224,6 +242,22 @@ impl Finished<'_> {
         } else {
             Because::Kept
         }
+    }
+}
+
+/// Puts a group among a point's nearest, if it is one of them.
+fn insert(near: &mut [(f64, u32); CANDIDATES], group: (f64, u32)) {
+    if group.0 > near[CANDIDATES - 1].0 {
+        return;
+    }
+    let before = |a: (f64, u32), b: (f64, u32)| a.0 < b.0 || (a.0 == b.0 && a.1 < b.1);
+    let mut slot = CANDIDATES;
+    while slot > 0 && before(group, near[slot - 1]) {
+        slot -= 1;
+        if slot + 1 < CANDIDATES {
+            near[slot + 1] = near[slot];
+        }
+        near[slot] = group;
     }
 }
 

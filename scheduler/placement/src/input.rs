@@ -10,6 +10,7 @@ mod latency;
 mod model;
 mod options;
 
+pub(crate) use latency::Direction;
 pub use latency::{Latency, MeasuredLatency};
 pub use model::{Accelerator, DeviceCost, Memory, ModelSpec, Replicas};
 pub use options::{Effort, Options};

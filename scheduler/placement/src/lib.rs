@@ -19,6 +19,7 @@ mod ids;
 mod improve;
 mod input;
 mod instance;
+mod nearby;
 mod plan;
 mod prices;
 mod problem;

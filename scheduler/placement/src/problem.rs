@@ -7,8 +7,11 @@ use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
 use std::ops::Range;
 
-use crate::ids::{PopId, RegionId};
+use foldhash::HashMap;
+
+use crate::ids::{DeviceIndex, PopId, RegionId};
 use crate::input::{DeviceKind, Input, ModelSpec, Options, PopState};
+use crate::nearby::Nearby;
 
 mod build;
 mod error;
@@ -20,6 +23,8 @@ pub(crate) struct Problem<'a> {
     pub input: &'a Input,
     pub groups: Vec<Group>,
     pub devices: Vec<Device>,
+    /// Positions of PoPs by their ids.
+    pub pops: HashMap<&'a PopId, u32>,
     /// The first device of each PoP, and the number of devices at the end.
     pub pop_devices: Vec<u32>,
     /// By model, in the order of keys.
@@ -32,6 +37,7 @@ pub(crate) struct Problem<'a> {
     pub network_to: Vec<f64>,
     /// By place: `place * groups.len() + group`.
     pub network_ms: Vec<f64>,
+    pub nearby: Nearby,
 }
 
 /// Devices that cost every request the same.
@@ -183,10 +189,10 @@ impl Problem<'_> {
         devices.filter(|device| device.state == PopState::Active).map(|device| device.memory_bytes).max().unwrap_or(0)
     }
 
-    /// The device at a position in a PoP's list, if it may hold models.
-    pub fn device_at(&self, pop: u32, index: u16) -> Option<u32> {
-        let first = self.pop_devices[pop as usize];
-        let device = first + u32::from(index);
-        (device < self.pop_devices[pop as usize + 1]).then_some(device)
+    /// The device at a position in a PoP's list, if there is such a PoP and it has so many.
+    pub fn device(&self, pop: &PopId, index: DeviceIndex) -> Option<u32> {
+        let pop = *self.pops.get(pop)? as usize;
+        let device = self.pop_devices[pop] + u32::from(index.0);
+        (device < self.pop_devices[pop + 1]).then_some(device)
     }
 }

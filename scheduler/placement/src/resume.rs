@@ -1,13 +1,11 @@
 //! What of the plan before still stands: its replicas and flows go into the draft, and what has changed since is named.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::bits::Bits;
 use crate::certificate::{self, Certificate};
 use crate::draft::{Draft, Flow, RATE_EPSILON};
 use crate::finish::shortfall;
-use crate::ids::PopId;
 use crate::input::{ChurnBudget, Loaded};
 use crate::plan::{ModelPlan, Plan, Replica};
 use crate::prices::Prices;
@@ -15,9 +13,6 @@ use crate::problem::{Model, Problem};
 
 /// The share of all replicas that may be lost before bounds are proven anew for who lost any.
 const LOST_MAX: f64 = 0.01;
-
-/// Positions of PoPs by their ids.
-pub(crate) type Pops<'a> = HashMap<&'a PopId, u32>;
 
 /// What has to be done to a plan.
 #[derive(Default)]
@@ -56,8 +51,8 @@ pub(crate) struct Before<'a> {
 
 impl<'a> Before<'a> {
     /// Looks up what a plan names.
-    pub fn new(problem: &Problem<'_>, pops: &Pops<'_>, plan: &'a Plan) -> Self {
-        let device = |replica: &Replica| problem.device_at(*pops.get(&replica.pop)?, replica.device.0);
+    pub fn new(problem: &Problem<'_>, plan: &'a Plan) -> Self {
+        let device = |replica: &Replica| problem.device(&replica.pop, replica.device);
         let model = |plan: &'a Arc<ModelPlan>| {
             let at = problem.models.binary_search_by(|table| table.spec.key.cmp(&plan.model)).ok()?;
             Some((at, &**plan, plan.replicas.iter().map(device).collect()))
@@ -67,12 +62,11 @@ impl<'a> Before<'a> {
 }
 
 /// What is loaded or was planned, `model x device`. What names a PoP, device or model that is gone is passed over.
-pub(crate) fn present(problem: &Problem<'_>, pops: &Pops<'_>, before: Option<&Before<'_>>) -> Bits {
+pub(crate) fn present(problem: &Problem<'_>, before: Option<&Before<'_>>) -> Bits {
     let mut present = Bits::new(problem.models.len(), problem.devices.len());
     for Loaded { model, pop, device } in &problem.input.current {
         let model = problem.models.binary_search_by(|table| table.spec.key.cmp(model)).ok();
-        let device = pops.get(pop).and_then(|&pop| problem.device_at(pop, device.0));
-        if let (Some(model), Some(device)) = (model, device) {
+        if let (Some(model), Some(device)) = (model, problem.device(pop, *device)) {
             present.set(model, device as usize, true);
         }
     }
@@ -191,16 +185,20 @@ fn drift(problem: &Problem<'_>, table: &Model<'_>, plan: &ModelPlan) -> f64 {
 
 /// Takes over a model's flows, for its demand is what it was. Nobody answers what a replica did that is gone.
 fn serve(draft: &mut Draft<'_>, at: usize, table: &Model<'_>, plan: &ModelPlan, devices: &[Option<u32>]) {
-    draft.models[at].flows.clear();
+    let problem = draft.problem;
+    let held = |device: &Option<u32>| {
+        let device = device.filter(|&device| draft.holds(at, device))?;
+        let group = problem.devices[device as usize].group;
+        Some((device, group, problem.run(table, group).map_or(0.0, |run| run.busy_us)))
+    };
+    let replicas: Vec<Option<(u32, u32, f64)>> = devices.iter().map(held).collect();
+    draft.models[at].flows.reserve(table.demand.len());
     for (point, (demand, route)) in (0..).zip(table.demand.iter().zip(&plan.routes)) {
         let mut left = demand.requests_per_s;
         for share in route.to.iter().filter(|share| share.share > 0.0) {
-            let device = devices[share.replica as usize].filter(|&device| draft.holds(at, device));
-            let Some(device) = device else { continue };
+            let Some((device, group, busy_us)) = replicas[share.replica as usize] else { continue };
             let requests_per_s = demand.requests_per_s * share.share;
-            let group = draft.problem.devices[device as usize].group;
-            let cost = draft.problem.request_cost(table, demand.place, group);
-            let busy_us = draft.busy_us(at, device).unwrap_or(0.0);
+            let cost = problem.request_cost(table, demand.place, group);
             draft.free_us[device as usize] -= requests_per_s * busy_us;
             draft.models[at].flows.push(Flow { point, device, requests_per_s, cost });
             left -= requests_per_s;

@@ -14,7 +14,7 @@ use crate::plan::{ModelPlan, Plan};
 use crate::prices::{self, Priced, Prices};
 use crate::problem::{Group, InputError, Problem};
 use crate::report::Report;
-use crate::resume::{self, Before, Changes, Pops};
+use crate::resume::{self, Before, Changes};
 use crate::rng::Rng;
 use crate::routing;
 use crate::ruin::ruin;
@@ -34,9 +34,8 @@ const GAP_MAX: f64 = 0.015;
 /// report says what is missing.
 pub fn solve(input: &Input, previous: Option<&Plan>) -> Result<(Plan, Report), InputError> {
     let problem = Problem::new(input)?;
-    let pops: Pops<'_> = input.pops.iter().map(|pop| &pop.id).zip(0..).collect();
-    let before = previous.map(|previous| Before::new(&problem, &pops, previous));
-    let mut draft = Draft::new(&problem, resume::present(&problem, &pops, before.as_ref()));
+    let before = previous.map(|previous| Before::new(&problem, previous));
+    let mut draft = Draft::new(&problem, resume::present(&problem, before.as_ref()));
     let mut changes = match &before {
         Some(before) => resume::resume(&mut draft, before),
         None => Changes::all(&problem),
@@ -65,6 +64,7 @@ impl Search {
     /// From nothing: minimums, the greedy fill, rounds of local search, and some ruin.
     fn place(&mut self, draft: &mut Draft<'_>) {
         let all: Vec<u32> = (0..draft.models.len() as u32).collect();
+        all.iter().for_each(|&model| draft.unserve(model as usize));
         let models = &greedy::by_weight(draft, &all);
         self.fill(draft, models);
         if draft.problem.options().effort == Effort::Greedy {

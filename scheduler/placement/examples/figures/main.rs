@@ -2,6 +2,7 @@
 //!
 //!     cargo run --release -p headland-placement --example figures -- OUT_FOLDER
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use headland_placement::scenario::Scenario;
@@ -12,6 +13,9 @@ mod lru;
 
 use chart::{Chart, Series};
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Times are of the processor, medians of so many runs.
 const RUNS: usize = 3;
 
@@ -20,6 +24,7 @@ fn main() -> anyhow::Result<()> {
     std::fs::create_dir_all(&out)?;
     let quality = quality()?;
     let speed = speed()?;
+    let changes = changes()?;
     let sides = sides()?;
     let pops = growth(&[500, 1_000, 2_000, 4_300, 8_600], |pops| Scenario {
         pops,
@@ -30,7 +35,7 @@ fn main() -> anyhow::Result<()> {
     std::fs::write(out.join("placement-growth-pops.svg"), plot("PoPs", "PoPs (1,000 models)", &pops))?;
     std::fs::write(out.join("placement-growth-models.svg"), plot("models", "models (4,300 PoPs)", &models))?;
     let json = serde_json::json!({
-        "quality": quality, "speed_ms": speed, "sides": sides, "growth_pops": pops, "growth_models": models,
+        "quality": quality, "speed_ms": speed, "changes_ms": changes, "sides": sides, "growth_pops": pops, "growth_models": models,
     });
     std::fs::write(out.join("placement.json"), serde_json::to_string_pretty(&json)?)?;
     println!("\nfigures and plots: {}", out.display());
@@ -87,6 +92,42 @@ fn speed() -> anyhow::Result<Vec<(String, f64)>> {
         rows.push((name.to_owned(), ms));
     }
     Ok(rows)
+}
+
+/// How long a hundred PoPs lost and a hundred models tripled take, each for itself: the fifty that hold most, or are asked
+/// for most, and fifty of all the others.
+fn changes() -> anyhow::Result<Vec<(String, Vec<f64>)>> {
+    let input = Scenario::standard(1).input();
+    let (plan, _) = solve(&input, None)?;
+    let mut held: BTreeMap<PopId, usize> = BTreeMap::new();
+    plan.replicas().for_each(|replica| *held.entry(replica.pop).or_default() += 1);
+    let pops = held.into_iter().map(|(pop, held)| (held as f64, format!("lose pop {pop}")));
+    let asked = |demand: &Demand| demand.rates.iter().map(|rate| rate.requests_per_s).sum();
+    let models = input.demand.iter().map(|demand| (asked(demand), format!("scale {} by 3", demand.model)));
+    println!("\n| a hundred times | half take at most | nine of ten | all | the longest |\n|---|---|---|---|---|");
+    let mut rows = Vec::new();
+    for (name, cases) in [("one PoP lost", pops.collect()), ("one model's demand tripled", models.collect())] {
+        let mut times = Vec::new();
+        for case in some(cases) {
+            let mut input = input.clone();
+            WhatIf::parse(&case)?.apply(&mut input)?;
+            times.push((timed(&input, Some(&plan))?.0, case));
+        }
+        times.sort_by(|a, b| a.0.total_cmp(&b.0));
+        let at = |share: f64| times[((times.len() - 1) as f64 * share) as usize].0;
+        let longest = times.last().map_or("", |(_, case)| case);
+        println!("| {name} | {:.1} ms | {:.1} ms | {:.1} ms | {longest} |", at(0.5), at(0.9), at(1.0));
+        rows.push((name.to_owned(), times.into_iter().map(|(ms, _)| ms).collect()));
+    }
+    Ok(rows)
+}
+
+/// The fifty cases that weigh most, and fifty of the others, evenly.
+fn some(mut cases: Vec<(f64, String)>) -> Vec<String> {
+    cases.sort_by(|a, b| b.0.total_cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
+    let others = cases.split_off(cases.len().min(50));
+    let step = (others.len() / 50).max(1);
+    cases.into_iter().chain(others.into_iter().step_by(step).take(50)).map(|(_, case)| case).collect()
 }
 
 fn timed(input: &Input, previous: Option<&Plan>) -> anyhow::Result<(f64, Report)> {

@@ -44,19 +44,40 @@ impl Latency {
     /// The round trip between two different places, if nothing was measured.
     pub fn estimate_ms(&self, from: Option<Location>, to: Option<Location>) -> f64 {
         match (from, to) {
-            (Some(from), Some(to)) => self.local_ms + self.per_km_ms * from.distance_km(to),
+            (Some(from), Some(to)) => self.at_distance_ms(from.distance_km(to)),
             _ => self.unknown_ms,
         }
+    }
+
+    /// The round trip between two different places that lie so far apart.
+    pub(crate) fn at_distance_ms(&self, distance_km: f64) -> f64 {
+        self.local_ms + self.per_km_ms * distance_km
     }
 }
 
 impl Location {
-    /// The great-circle distance, by the haversine formula.
+    /// The great-circle distance.
     pub fn distance_km(self, other: Self) -> f64 {
-        let (a, b) = (self.latitude_deg.to_radians(), other.latitude_deg.to_radians());
-        let half_longitude = (other.longitude_deg - self.longitude_deg).to_radians() / 2.0;
-        let chord = ((b - a) / 2.0).sin().powi(2) + a.cos() * b.cos() * half_longitude.sin().powi(2);
-        2.0 * EARTH_RADIUS_KM * chord.clamp(0.0, 1.0).sqrt().asin()
+        self.direction().distance_km(other.direction())
+    }
+
+    /// Where it lies as seen from the centre of the Earth: for those who measure many distances.
+    pub(crate) fn direction(self) -> Direction {
+        let (latitude_sin, latitude_cos) = self.latitude_deg.to_radians().sin_cos();
+        let (longitude_sin, longitude_cos) = self.longitude_deg.to_radians().sin_cos();
+        Direction([latitude_cos * longitude_cos, latitude_cos * longitude_sin, latitude_sin])
+    }
+}
+
+/// A point on a sphere with a radius of 1.
+#[derive(Clone, Copy)]
+pub(crate) struct Direction([f64; 3]);
+
+impl Direction {
+    /// The great-circle distance, from the straight line between two points: that is exact for near ones too.
+    pub fn distance_km(self, other: Self) -> f64 {
+        let square: f64 = self.0.iter().zip(other.0).map(|(a, b)| (a - b) * (a - b)).sum();
+        2.0 * EARTH_RADIUS_KM * (square.sqrt() / 2.0).min(1.0).asin()
     }
 }
 
@@ -72,6 +93,18 @@ mod tests {
     fn london_is_as_far_from_new_york_as_atlases_say() {
         let distance_km = at(51.507, -0.128).distance_km(at(40.713, -74.006));
         assert!((distance_km - 5570.0).abs() < 10.0, "{distance_km}");
+    }
+
+    #[test]
+    fn near_places_are_told_apart() {
+        let distance_km = at(51.507, -0.128).distance_km(at(51.507, -0.127));
+        assert!((distance_km - 0.0692).abs() < 1e-4, "{distance_km}");
+    }
+
+    #[test]
+    fn the_other_side_of_the_earth_is_half_its_girth_away() {
+        let distance_km = at(40.0, 10.0).distance_km(at(-40.0, -170.0));
+        assert!((distance_km - 20_015.1).abs() < 0.1, "{distance_km}");
     }
 
     #[test]

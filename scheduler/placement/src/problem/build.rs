@@ -1,12 +1,16 @@
 //! Checks an input and makes its tables.
 
-use std::collections::HashMap;
 use std::hash::Hash;
+
+use foldhash::{HashMap, HashMapExt};
 
 use super::{BLOCK, Device, Exclusions, Group, InputError, Model, Point, Problem, Run};
 use crate::ids::{DeviceClassName, ModelKey, PlaceId, PopId, RegionId};
-use crate::input::{Accelerator, Demand, DeviceCost, DeviceKind, Excluded, Input, Location, ModelSpec};
+use crate::input::{
+    Accelerator, Demand, DeviceCost, DeviceKind, Direction, Excluded, Input, Location, ModelSpec, Place,
+};
 use crate::instance::NEVER;
+use crate::nearby::Nearby;
 
 /// Limits that keep positions within `u32` and tables within memory.
 const PLACES_MAX: usize = 20_000;
@@ -45,16 +49,27 @@ impl<'a> Problem<'a> {
             let what = "pairs of a model or place and a group of devices";
             return Err(InputError::TooMany { what, count: cells, max: CELLS_MAX });
         }
-        let network_ms = network(input, &places, &groups)?;
+        let (network_ms, network_to) = network(input, &places, &groups)?;
         let mut models = models(input, &places, &classes, &regions, &groups)?;
         exclude(input, &pops, &mut models);
         let width = groups.len();
         let rows = network_ms.chunks(width.max(1));
         let network_f32: Vec<[f32; BLOCK]> = rows.flat_map(|row| row.chunks(BLOCK).map(block)).collect();
-        let column = |group: usize| network_ms.iter().skip(group).step_by(width.max(1)).copied();
-        let network_to = (0..width).flat_map(column).collect();
         let network_near = network_f32.iter().map(|block| block.iter().copied().fold(NEVER, f32::min)).collect();
-        Ok(Self { input, groups, devices, pop_devices, models, network_f32, network_near, network_to, network_ms })
+        let nearby = Nearby::new(input.places.len(), &groups);
+        Ok(Self {
+            input,
+            groups,
+            devices,
+            pops,
+            pop_devices,
+            models,
+            network_f32,
+            network_near,
+            network_to,
+            network_ms,
+            nearby,
+        })
     }
 }
 
@@ -191,8 +206,8 @@ fn along(location: Location) -> u32 {
     (0..8).fold(0, |code, bit| code | (row >> bit & 1) << (2 * bit + 1) | (column >> bit & 1) << (2 * bit))
 }
 
-/// Round trips from every place to every group. Measured ones go before those from the distance.
-fn network(input: &Input, places: &Places<'_>, groups: &[Group]) -> Result<Vec<f64>, InputError> {
+/// Round trips from every place to every group, by place and by group. Measured ones go before those from the distance.
+fn network(input: &Input, places: &Places<'_>, groups: &[Group]) -> Result<(Vec<f64>, Vec<f64>), InputError> {
     let latency = &input.latency;
     let mut measured = HashMap::new();
     for entry in &latency.measured {
@@ -211,22 +226,27 @@ fn network(input: &Input, places: &Places<'_>, groups: &[Group]) -> Result<Vec<f
             return Err(InputError::Number { what, value, range: "within 90 degrees north and 180 degrees east" });
         }
     }
-    let mut sites: Vec<u32> = groups.iter().map(|group| group.place).collect();
-    sites.sort_unstable();
-    sites.dedup();
-    let mut to_site = vec![0.0; input.places.len()];
-    let mut table = Vec::with_capacity(input.places.len() * groups.len());
-    for (from, place) in input.places.iter().enumerate() {
-        for &site in &sites {
-            let estimate = || match from == site as usize {
-                true => latency.local_ms,
-                false => latency.estimate_ms(place.location, input.places[site as usize].location),
-            };
-            to_site[site as usize] = measured.get(&(from as u32, site)).copied().unwrap_or_else(estimate);
-        }
-        table.extend(groups.iter().map(|group| to_site[group.place as usize]));
+    let direction = |place: &Place| place.location.map(Location::direction);
+    let directions: Vec<Option<Direction>> = input.places.iter().map(direction).collect();
+    let round_trip_ms = |from: u32, to: u32| {
+        let estimate = || match (directions[from as usize], directions[to as usize]) {
+            _ if from == to => latency.local_ms,
+            (Some(from), Some(to)) => latency.at_distance_ms(from.distance_km(to)),
+            _ => latency.unknown_ms,
+        };
+        measured.get(&(from, to)).copied().unwrap_or_else(estimate)
+    };
+    // All groups of one place are as far away.
+    let height = input.places.len();
+    let mut by_site: HashMap<u32, Vec<f64>> = HashMap::new();
+    let mut by_group = Vec::with_capacity(height * groups.len());
+    for group in groups {
+        let from_all = || (0..height as u32).map(|from| round_trip_ms(from, group.place)).collect();
+        by_group.extend_from_slice(by_site.entry(group.place).or_insert_with(from_all));
     }
-    Ok(table)
+    let columns: Vec<&[f64]> = groups.iter().map(|group| by_site[&group.place].as_slice()).collect();
+    let row = |from: usize| columns.iter().map(move |column| column[from]);
+    Ok(((0..height).flat_map(row).collect(), by_group))
 }
 
 fn models<'a>(

@@ -24,12 +24,21 @@ struct Wish {
 
 /// What is known of devices while flows are exchanged.
 struct Residents {
-    /// By device: whose requests it serves, as models and points; looked up when a device is first asked for.
-    flows: Vec<Option<Vec<(u32, u32)>>>,
+    /// By device: whose requests it serves; looked up when a device is first asked for.
+    flows: Vec<Option<Vec<Resident>>>,
     /// By device: what the first to leave loses for each microsecond, and the number of moves at which that was found.
     least: Vec<(f64, u64)>,
     /// Moves so far. Each may change what anyone would lose.
     moves: u64,
+}
+
+/// A flow that a device serves.
+#[derive(Clone, Copy)]
+struct Resident {
+    model: u32,
+    point: u32,
+    /// Where it was among the model's flows when it was last looked at.
+    at: usize,
 }
 
 impl Residents {
@@ -43,14 +52,15 @@ impl Residents {
         moves == self.moves && loss >= worth
     }
 
-    fn of(&mut self, draft: &Draft<'_>, device: u32) -> &[(u32, u32)] {
+    fn of(&mut self, draft: &Draft<'_>, device: u32) -> &mut [Resident] {
         self.flows[device as usize].get_or_insert_with(|| {
             let here = |model: &u32| draft.holds(*model as usize, device);
-            let points = |model: u32| {
-                let flows = draft.models[model as usize].flows.iter().filter(|flow| flow.device == device);
-                flows.map(move |flow| (model, flow.point))
+            let residents = |model: u32| {
+                let flows = draft.models[model as usize].flows.iter().enumerate();
+                let here = flows.filter(move |(_, flow)| flow.device == device);
+                here.map(move |(at, flow)| Resident { model, point: flow.point, at })
             };
-            (0..draft.models.len() as u32).filter(here).flat_map(points).collect()
+            (0..draft.models.len() as u32).filter(here).flat_map(residents).collect()
         })
     }
 
@@ -58,7 +68,7 @@ impl Residents {
     fn push(&mut self, device: u32, model: u32, point: u32) {
         self.moves += 1;
         if let Some(known) = &mut self.flows[device as usize] {
-            known.push((model, point));
+            known.push(Resident { model, point, at: 0 });
         }
     }
 }
@@ -173,15 +183,27 @@ fn make_room(
     }
     let mut leaving: Vec<(f64, u32, u32, u32)> = Vec::new();
     let mut least = f64::INFINITY;
-    for &(model, point) in residents.of(draft, device) {
-        let Some(at) = draft.flow_at(model as usize, point, device) else { continue };
-        let flow = draft.models[model as usize].flows[at];
+    for resident in residents.of(draft, device) {
+        let Resident { model, point, at } = *resident;
+        let flows = &draft.models[model as usize].flows;
+        let stayed = flows.get(at).is_some_and(|flow| (flow.point, flow.device) == (point, device));
+        let at = if stayed { Some(at) } else { draft.flow_at(model as usize, point, device) };
+        let Some(at) = at else { continue };
+        resident.at = at;
+        let flow = flows[at];
         let Some(busy_us) = draft.busy_us(model as usize, device) else { continue };
         looks += draft.models[model as usize].devices.len();
-        let open = |&(_, other): &(f64, u32)| other != device && draft.free_us[other as usize] > FULL_US;
-        let elsewhere = draft.options(model as usize, point).filter(open);
-        let next = elsewhere.min_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
-        let Some((cost, other)) = next else { continue };
+        let open = |other: u32| other != device && draft.free_us[other as usize] > FULL_US;
+        let mut next = (f64::INFINITY, u32::MAX);
+        for option in draft.options(model as usize, point) {
+            if option < next && open(option.1) {
+                next = option;
+            }
+        }
+        let (cost, other) = next;
+        if other == u32::MAX {
+            continue;
+        }
         let loss = (cost - flow.cost) / busy_us;
         least = least.min(loss);
         if loss < limit {
