@@ -47,7 +47,15 @@ fn host_of(request: &Request<Body>) -> Result<Option<&str>, ApiError> {
     if given.next().is_some() {
         return Err(bad("the request has several host headers"));
     }
+    if header.is_some_and(|header| !header.bytes().all(is_in_host)) {
+        return Err(bad("the host header is no host"));
+    }
     Ok(request.uri().host().or(header))
+}
+
+/// What may be in a host and its port ([RFC 3986, section 3.2.2](https://www.rfc-editor.org/rfc/rfc3986#section-3.2.2)).
+fn is_in_host(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:[]%".contains(&byte)
 }
 
 fn no_app(host: Option<&str>, path: &str) -> ApiError {
