@@ -59,9 +59,8 @@ pub(crate) struct Scratch {
 /// What lies between two steps of a layer.
 #[derive(Default)]
 pub(crate) struct Between {
-    parts: Vec<f32>,
-    attended: Vec<f32>,
-    widened: Vec<f32>,
+    /// First what attention reads and writes, then what the feed-forward network widens to: when that comes, attention is done.
+    steps: Vec<f32>,
     linear: LinearScratch,
     attention: AttentionScratch,
 }
@@ -96,8 +95,8 @@ impl Shape {
         mut see: impl FnMut(Map, &[f32]),
     ) {
         let [query_key_value, attention_output, feed_forward_in, feed_forward_out] = &block.maps;
-        let Between { parts, attended, widened, linear, attention } = between;
-        let (parts, attended) = (first(parts, 3 * hidden.len()), first(attended, hidden.len()));
+        let Between { steps, linear, attention } = between;
+        let (parts, attended) = first(steps, 4 * hidden.len()).split_at_mut(3 * hidden.len());
         see(Map::QueryKeyValue, hidden);
         query_key_value.map(hidden, parts, linear, team);
         for text in slice.texts() {
@@ -107,7 +106,7 @@ impl Shape {
         see(Map::AttentionOutput, attended);
         attention_output.map_onto(attended, hidden, linear, team);
         block.attention_norm.apply(hidden);
-        let widened = first(widened, slice.ids().len() * feed_forward_in.outputs());
+        let widened = first(steps, slice.ids().len() * feed_forward_in.outputs());
         see(Map::FeedForwardIn, hidden);
         feed_forward_in.map_activated(hidden, self.activation, widened, linear, team);
         see(Map::FeedForwardOut, widened);
