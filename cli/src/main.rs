@@ -1,5 +1,6 @@
 //! The `headland` command: parses, builds, runs.
 
+mod allocator;
 mod app_package;
 mod apps;
 mod args;
@@ -32,13 +33,8 @@ use clap::Parser;
 
 use crate::args::Args;
 
-/// A request makes some hundred small allocations, most on one thread and freed on another: what glibc's takes for them is a
-/// twentieth of the processor time of a hello request. It asks for no huge pages: a gateway allocates little here and there, and would
-/// take 2 MiB for each; weights have memory of their own.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() -> ExitCode {
+    allocator::configure();
     commands::run(Args::parse().command).unwrap_or_else(|error| {
         eprintln!("headland: {error:#}");
         ExitCode::FAILURE
