@@ -63,6 +63,9 @@ enum Command {
     Floor {
         /// On this port of loopback
         port: u16,
+        /// With the digits model in this ONNX Runtime
+        #[arg(long)]
+        library: Option<PathBuf>,
     },
 }
 
@@ -143,7 +146,9 @@ fn main() -> Result<ExitCode> {
             fs::write(&recorded, targets::record(&read(&figures)?)?)?;
             Ok(ExitCode::SUCCESS)
         }
-        Command::Floor { port } => runtime()?.block_on(floor::serve(port)).map(|()| ExitCode::SUCCESS),
+        Command::Floor { port, library } => {
+            runtime()?.block_on(floor::serve(port, library.as_deref())).map(|()| ExitCode::SUCCESS)
+        }
     }
 }
 

@@ -1,6 +1,8 @@
 //! The gateway's own cost: a native endpoint and the guest path against the executor called directly, on the same inputs,
-//! one request at a time. The axum echo of the same bytes shows how much of it any HTTP server takes.
+//! one request at a time. Plain axum with the same executor in its handler shows how much of it any HTTP server takes, and its
+//! echo of the same bytes how much less that is when nobody has to wait for a model.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -22,15 +24,16 @@ pub const OWN_TITLE: &str = "digits: own cost over the executor, p50";
 pub const OWN_NATIVE: &str = "native infer over the executor";
 pub const OWN_GUEST: &str = "guest over the executor";
 pub const OWN_ECHO: &str = "plain axum echo";
+const INLINE: &str = "plain axum, the executor in its handler";
 
 pub fn measure(setup: &Setup, report: &mut Report) -> Result<()> {
-    let floor = servers::floor()?;
+    let floor = servers::floor_with_model(setup)?;
     let ours = servers::headland(setup, &[("digits", "models/digits".into())])?;
     let address = ours.server.address;
     let pixels: Vec<f32> = (0..64u8).map(|i| f32::from(i % 17)).collect();
     let body: Vec<u8> = pixels.iter().flat_map(|pixel| pixel.to_le_bytes()).collect();
     let image = NamedTensor::new("image", Tensor::from_vec([1, 8, 8], pixels)?);
-    let mut executor = executor(setup)?;
+    let mut executor = executor(&servers::library(setup))?;
     let post = |path, headers: &[(&str, &str)]| {
         let mut out = Vec::new();
         request(&mut out, "POST", path, headers, &body);
@@ -39,6 +42,7 @@ pub fn measure(setup: &Setup, report: &mut Report) -> Result<()> {
     let native = binary_infer("digits", ("image", "FP32", "[1,8,8]", &body), "logits");
     let guest = [("x-model", "digits"), ("x-input", "image"), ("x-shape", "1,8,8")];
     let mut echo = Contender::new(ECHO, floor.address, post("/echo", &[]));
+    let mut inline = Contender::new(INLINE, floor.address, post("/infer", &[]));
     let mut infer = Contender::new("POST /v2/models/digits/infer, binary", address, repeated(native));
     let mut through = Contender::new("guest: HTTP in, wasi:nn, HTTP out", address, post("/bench/infer", &guest));
     let mut section = Section::new(TITLE, "microseconds, less is better");
@@ -50,6 +54,7 @@ pub fn measure(setup: &Setup, report: &mut Report) -> Result<()> {
         section.add(ECHO, echoed);
         own.add(OWN_ECHO, echoed);
         for (contender, name, beyond) in [
+            (&mut inline, INLINE, "plain axum, the executor in its handler, over executor and echo"),
             (&mut infer, OWN_NATIVE, "native infer over executor and echo"),
             (&mut through, OWN_GUEST, "guest over executor and echo"),
         ] {
@@ -68,8 +73,9 @@ fn p50(contender: &mut Contender, window: Duration) -> Result<f64> {
     Ok(contender.closed(1, window)?.latency_us(0.5))
 }
 
-fn executor(setup: &Setup) -> Result<Box<dyn Executor>> {
-    let search = LibrarySearch { dylib_path: Some(servers::library(setup)), ..LibrarySearch::default() };
+/// The digits model in ONNX Runtime.
+pub fn executor(library: &Path) -> Result<Box<dyn Executor>> {
+    let search = LibrarySearch { dylib_path: Some(library.to_owned()), ..LibrarySearch::default() };
     let model = folder::open("models/digits".as_ref())?.with_graph("model.onnx");
     let executors = OnnxBackend::open(&search)?.load(&model, &LoadOptions::one_on(Device::Cpu))?;
     executors.into_iter().next().context("no executor")

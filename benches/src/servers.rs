@@ -125,9 +125,18 @@ pub fn wasmtime_serve(options: &[&str]) -> Result<Option<Server>> {
 
 /// Plain axum, this binary again.
 pub fn floor() -> Result<Server> {
+    floor_of(&[])
+}
+
+/// The same, with the digits model in a handler.
+pub fn floor_with_model(setup: &Setup) -> Result<Server> {
+    floor_of(&["--library".into(), library(setup).into_os_string()])
+}
+
+fn floor_of(arguments: &[OsString]) -> Result<Server> {
     let port = free_port()?;
     let own = std::env::current_exe()?;
-    start(Command::new(own).arg("floor").arg(port.to_string()), Stdio::null(), port, "/hello")
+    start(Command::new(own).arg("floor").arg(port.to_string()).args(arguments), Stdio::null(), port, "/hello")
 }
 
 pub fn library(setup: &Setup) -> PathBuf {

@@ -9,6 +9,7 @@
 mod answer;
 mod arrivals;
 mod connection;
+mod courtesy;
 mod drive;
 mod outcome;
 mod poll;
