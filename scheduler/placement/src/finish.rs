@@ -274,3 +274,36 @@ struct Work {
     /// The most requests from one place, and that place.
     most: (f64, u32),
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::problem::Problem;
+    use crate::scenario::Scenario;
+    use crate::solve;
+
+    #[test]
+    fn routes_name_the_cheapest_replicas_as_the_next_to_ask() {
+        // More sites than are put in order, and models with few replicas far apart.
+        let input = Scenario { pops: 400, gpu_pops: 40, models: 60, places: 90, seed: 5 }.input();
+        let (plan, _) = solve(&input, None).unwrap();
+        let problem = Problem::new(&input).unwrap();
+        let mut spares = 0;
+        for (table, plan) in problem.models.iter().zip(&plan.models) {
+            for (point, route) in table.demand.iter().zip(&plan.routes) {
+                let cost = |replica: u32| {
+                    let replica = &plan.replicas[replica as usize];
+                    let device = problem.device(&replica.pop, replica.device).unwrap();
+                    problem.request_cost(table, point.place, problem.devices[device as usize].group)
+                };
+                let others =
+                    (0..plan.replicas.len() as u32).filter(|at| !route.to.iter().any(|share| share.replica == *at));
+                let cheapest = others.map(cost).fold(f64::INFINITY, f64::min);
+                for spare in route.to.iter().filter(|share| share.share == 0.0) {
+                    assert!(cost(spare.replica) <= cheapest, "{} from {}", plan.model, route.place);
+                    spares += 1;
+                }
+            }
+        }
+        assert!(spares > 1_000, "{spares}");
+    }
+}
