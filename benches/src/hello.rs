@@ -1,7 +1,7 @@
 //! The smallest guest under load: plain axum, our hello guest, and the same component under `wasmtime serve`.
 
 use anyhow::Result;
-use headland_load::request;
+use headland_load::{Courtesy, request};
 
 use crate::Setup;
 use crate::loads::{Contender, Latencies, Turn, in_turn, repeated};
@@ -44,6 +44,8 @@ pub fn measure(setup: &Setup, report: &mut Report) -> Result<()> {
     let mut p99 = Section::new("hello, 32 connections: p99", "microseconds, less is better");
     let mut client = Section::new("hello: the client's own processor time a request", "microseconds");
     let mut latencies = Latencies::default();
+    // The servers are there already.
+    let _courtesy = Courtesy::new()?;
     in_turn(setup, &mut contenders, CONNECTIONS, |turn| {
         let Turn::Of(name, outcome) = turn else { return Ok(()) };
         rates.add(name, outcome.rate());

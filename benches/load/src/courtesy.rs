@@ -1,12 +1,14 @@
-//! Lets the server under test have the processors: a client that is woken for every answer takes its core away from a server
-//! that has more to do, answers one request, and sleeps again. What that costs is charged to the server, and the more so the slower it is.
+//! Lets a server under test have the processors: a client that is woken for every answer takes its core away from a server
+//! that has more to do, answers one request, and sleeps again. Where a request takes microseconds, that is a good part of what is
+//! measured, and more of it the slower the server. Where it takes milliseconds it is nothing, and a client that waits for
+//! its turn would leave the server without work.
 
 use std::io;
 
 use anyhow::{Context, Result};
 
-/// The calling thread takes no core away from others while this lives: it runs when one is free or its turn has come, with all
-/// answers that are there by then.
+/// The calling thread, and processes it starts, take no core away from others while this lives: they run when one is free or
+/// their turn has come, a client with all answers that are there by then.
 pub struct Courtesy(());
 
 impl Courtesy {

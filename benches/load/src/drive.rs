@@ -8,7 +8,6 @@ use anyhow::{Result, bail, ensure};
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::connection::Connection;
-use crate::courtesy::Courtesy;
 use crate::outcome::Outcome;
 use crate::poll::Poll;
 use crate::{Arrivals, answer};
@@ -52,9 +51,6 @@ pub fn run(load: Load<'_>) -> Result<Outcome> {
     ensure!(load.address.ip().is_loopback(), "{} is not on this machine", load.address);
     ensure!((1..=CONNECTIONS_MAX).contains(&load.connections), "connections must be 1 to {CONNECTIONS_MAX}");
     ensure!(load.window <= WINDOW_MAX, "a window of over {WINDOW_MAX:?}");
-    // One connection shows how long an answer takes, several how many there can be.
-    let throughput = matches!(load.pace, Pace::Closed) && load.connections > 1;
-    let _courtesy = throughput.then(Courtesy::new).transpose()?;
     let before = own_cpu();
     let mut outcome = Drive::begin(load)?.finish()?;
     outcome.cpu = own_cpu() - before;

@@ -19,6 +19,7 @@ mod simple;
 mod text;
 
 pub use arrivals::Arrivals;
+pub use courtesy::Courtesy;
 pub use drive::{Load, Pace, run};
 pub use outcome::Outcome;
 pub use random::Random;
