@@ -1,6 +1,7 @@
 //! Accepts connections and serves HTTP/1.1 and HTTP/2 (with prior knowledge) on them until told to stop.
 
 mod activity;
+mod quiet;
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -17,6 +18,7 @@ use tokio::task::JoinSet;
 use tower::Service;
 
 use activity::{Activity, Counted};
+use quiet::Quiet;
 
 use crate::limits::{
     ACCEPT_PAUSE, FIRST_REQUEST_MAX, HEADER_BYTES_MAX, HEADERS_MAX, HTTP2_PING_EVERY, HTTP2_STREAMS_MAX, Limits,
@@ -126,7 +128,8 @@ async fn connection(stream: TcpStream, builder: Arc<Builder>, answers: impl Answ
         async { answer.await.map(|response| response.map(|body| Counted::new(body, under_way))) }
     });
     let serving = watcher.watch(builder.serve_connection(TokioIo::new(stream), service));
-    let mut serving = std::pin::pin!(serving);
+    let serving = std::pin::pin!(serving);
+    let mut serving = Quiet::new(serving);
     let mut patience = std::pin::pin!(tokio::time::sleep(FIRST_REQUEST_MAX));
     let ended = loop {
         tokio::select! {
