@@ -52,6 +52,11 @@ pub(crate) struct Size {
     pub parts: usize,
 }
 
+impl Size {
+    /// No request is smaller: one that is not admitted with this size is not with any.
+    pub const LEAST: Size = Size { cells: 0, parts: 1 };
+}
+
 /// The time a new request of this `size` would wait, when it cannot be answered within `left`.
 ///
 /// # Errors

@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 
 use crate::admission::{self, Backlog, Size};
 use crate::assemble::Extents;
-use crate::flows::{Caller, Flows};
+use crate::flows::{Caller, Flows, Waiting};
 use crate::policy::{self, Cost, Decision, Pending, Policy, Traffic, World};
 
 /// A predicted run up to this long is done where the caller is, when an executor is idle and nobody waits: handing it to
@@ -86,11 +86,15 @@ struct Queued {
 
 struct State {
     jobs: VecDeque<Queued>,
+    /// All of them together.
+    waiting: Waiting,
     flows: Flows,
     traffic: Traffic,
     cost: Cost,
     /// For each executor when its run is expected to end; `None` while it is idle.
     running: Vec<Option<Instant>>,
+    /// Executor threads that may have to be woken.
+    asleep: usize,
     open: bool,
 }
 
@@ -98,10 +102,12 @@ impl Queue {
     pub fn new(queue_max: usize, policy: Policy, executors: usize) -> Self {
         let state = State {
             jobs: VecDeque::new(),
+            waiting: Waiting::default(),
             flows: Flows::default(),
             traffic: Traffic::default(),
             cost: Cost::default(),
             running: vec![None; executors],
+            asleep: 0,
             open: true,
         };
         Queue { state: Mutex::new(state), arrival: Condvar::new(), queue_max, policy }
@@ -117,9 +123,7 @@ impl Queue {
         let mut state = self.lock();
         let evicted = state.admit(&jobs, size, caller, self.queue_max, &self.policy)?;
         state.enter(jobs, caller);
-        drop(state);
-        // All of them: who is woken may find its executor lent to a caller.
-        self.arrival.notify_all();
+        self.wake(state);
         Ok(evicted.map(|queued| queued.job))
     }
 
@@ -130,9 +134,18 @@ impl Queue {
             return Err(Refused::Closed);
         }
         state.enter(vec![job], caller);
-        drop(state);
-        self.arrival.notify_all();
+        self.wake(state);
         Ok(())
+    }
+
+    /// Refuses a request that would be refused whatever its size: then its size need not be found out.
+    pub fn may_admit(&self, deadline: Option<Instant>, caller: &Caller) -> Result<(), Refused> {
+        let mut state = self.lock();
+        if !state.open {
+            return Err(Refused::Closed);
+        }
+        let flow = state.flows.enter(caller);
+        state.in_time(flow, Size::LEAST, Instant::now(), deadline, &self.policy).map(|_| ())
     }
 
     /// An executor for `work` to run on at once, on its caller's thread: it is the caller's until
@@ -163,10 +176,8 @@ impl Queue {
             *running = None;
         }
         // Whoever came meanwhile found no idle executor, and its own thread may wait to end.
-        let wanted = !state.jobs.is_empty() || !state.open;
-        drop(state);
-        if wanted {
-            self.arrival.notify_all();
+        if !state.jobs.is_empty() || !state.open {
+            self.wake(state);
         }
     }
 
@@ -190,7 +201,7 @@ impl Queue {
                 }
             }
             if state.running.get(slot).is_some_and(Option::is_some) {
-                state = self.arrival.wait(state).unwrap_or_else(PoisonError::into_inner);
+                state = self.sleep(state, None);
                 continue;
             }
             let decision = state.decide(&self.policy, now);
@@ -208,13 +219,28 @@ impl Queue {
             if !state.open && state.jobs.is_empty() {
                 return None;
             }
-            state = match decision.wake_at {
-                Some(at) => {
-                    let wait = at.saturating_duration_since(now);
-                    self.arrival.wait_timeout(state, wait).unwrap_or_else(PoisonError::into_inner).0
-                }
-                None => self.arrival.wait(state).unwrap_or_else(PoisonError::into_inner),
-            };
+            state = self.sleep(state, decision.wake_at.map(|at| at.saturating_duration_since(now)));
+        }
+    }
+
+    /// Waits until something may be to be done, or for so long.
+    fn sleep<'s>(&'s self, mut state: MutexGuard<'s, State>, wait: Option<Duration>) -> MutexGuard<'s, State> {
+        state.asleep += 1;
+        let mut state = match wait {
+            Some(wait) => self.arrival.wait_timeout(state, wait).unwrap_or_else(PoisonError::into_inner).0,
+            None => self.arrival.wait(state).unwrap_or_else(PoisonError::into_inner),
+        };
+        state.asleep -= 1;
+        state
+    }
+
+    /// Wakes all that sleep: one alone may find its executor lent to a caller. Where all are at work that is a system call
+    /// saved.
+    fn wake(&self, state: MutexGuard<'_, State>) {
+        let asleep = state.asleep > 0;
+        drop(state);
+        if asleep {
+            self.arrival.notify_all();
         }
     }
 
@@ -250,9 +276,7 @@ impl State {
         }
         let Some(first) = jobs.first() else { return Ok(None) };
         let flow = self.flows.enter(caller);
-        let backlog = self.backlog(flow, first.arrived);
-        let left = first.deadline.map(|deadline| deadline.saturating_duration_since(first.arrived));
-        admission::admit(&backlog, size, left, policy, self.cost.estimate()).map_err(|wait| Refused::Late { wait })?;
+        let backlog = self.in_time(flow, size, first.arrived, first.deadline, policy)?;
         self.traffic.arrived(first.arrived);
         if self.jobs.len() < queue_max {
             return Ok(None);
@@ -273,20 +297,32 @@ impl State {
         Ok(self.remove(latest))
     }
 
+    /// What a request of this size that can be answered in time finds before it.
+    fn in_time(
+        &mut self,
+        flow: usize,
+        size: Size,
+        now: Instant,
+        deadline: Option<Instant>,
+        policy: &Policy,
+    ) -> Result<Backlog, Refused> {
+        let backlog = self.backlog(flow, now);
+        let left = deadline.map(|deadline| deadline.saturating_duration_since(now));
+        admission::admit(&backlog, size, left, policy, self.cost.estimate()).map_err(|wait| Refused::Late { wait })?;
+        Ok(backlog)
+    }
+
     fn enter(&mut self, jobs: Vec<Job>, caller: &Caller) {
         let flow = self.flows.enter(caller);
         for job in jobs {
             self.flows.waiting(flow).add(job.work.extents.rows, job.work.cells);
+            self.waiting.add(job.work.extents.rows, job.work.cells);
             self.jobs.push_back(Queued { job, flow });
         }
     }
 
     fn backlog(&mut self, flow: usize, now: Instant) -> Backlog {
-        let mut all = crate::flows::Waiting::default();
-        for queued in &self.jobs {
-            all.add(queued.job.work.extents.rows, queued.job.work.cells);
-        }
-        let own = *self.flows.waiting(flow);
+        let (all, own) = (self.waiting, *self.flows.waiting(flow));
         let left = self.running.iter().flatten().map(|until| until.saturating_duration_since(now));
         Backlog {
             rows: all.rows,
@@ -351,6 +387,7 @@ impl State {
     fn remove(&mut self, position: usize) -> Option<Queued> {
         let queued = self.jobs.remove(position)?;
         self.flows.waiting(queued.flow).remove(queued.job.work.extents.rows, queued.job.work.cells);
+        self.waiting.remove(queued.job.work.extents.rows, queued.job.work.cells);
         Some(queued)
     }
 

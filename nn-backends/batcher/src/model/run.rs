@@ -40,7 +40,11 @@ impl Here {
         let Call { inputs, mut wanted, deadline, caller, priority, trace: _ } = call;
         let inputs = match inputs {
             Inputs::Tensors(tensors) => match self.text_encoder_for(&tensors)? {
-                Some((encoder, text)) => Source::Texts(self.within(deadline, encode(encoder, text, &caller)).await??),
+                Some((encoder, text)) => {
+                    // Where many are refused, tokenising them would be most of what they cost.
+                    self.shared.queue.may_admit(deadline, &caller).map_err(|refused| self.told(refused))?;
+                    Source::Texts(self.within(deadline, encode(encoder, text, &caller)).await??)
+                }
                 None => Source::Tensors(tensors),
             },
             Inputs::Tokens(lists) => Source::Texts(self.text_encoder()?.from_token_ids(&lists)?),
@@ -147,19 +151,22 @@ impl Here {
     }
 
     fn enqueue(&self, jobs: Vec<Job>, size: Size, caller: &Caller) -> Result<(), NnError> {
-        let full = |retry_after| {
-            let reason = Busy::QueueFull { queue_max: self.queue_max };
-            NnError::Overloaded { model: self.label.clone(), reason, retry_after }
-        };
-        match self.shared.queue.push(jobs, size, caller) {
-            Ok(None) => Ok(()),
-            Ok(Some(put_out)) => {
-                let _ = put_out.reply.send(Err(full(Duration::ZERO)));
-                Ok(())
+        let put_out = self.shared.queue.push(jobs, size, caller).map_err(|refused| self.told(refused))?;
+        if let Some(put_out) = put_out {
+            let _ = put_out.reply.send(Err(self.told(Refused::Full { wait: Duration::ZERO })));
+        }
+        Ok(())
+    }
+
+    /// What its caller is told.
+    fn told(&self, refused: Refused) -> NnError {
+        match refused {
+            Refused::Full { wait } => {
+                let reason = Busy::QueueFull { queue_max: self.queue_max };
+                NnError::Overloaded { model: self.label.clone(), reason, retry_after: wait }
             }
-            Err(Refused::Full { wait }) => Err(full(wait)),
-            Err(Refused::Late { wait }) => Err(NnError::would_be_late(&self.label, wait)),
-            Err(Refused::Closed) => Err(NnError::ShuttingDown { model: self.label.clone() }),
+            Refused::Late { wait } => NnError::would_be_late(&self.label, wait),
+            Refused::Closed => NnError::ShuttingDown { model: self.label.clone() },
         }
     }
 
