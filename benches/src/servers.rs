@@ -46,6 +46,10 @@ impl Drop for Server {
 }
 
 impl Server {
+    pub fn process(&self) -> u32 {
+        self.child.id()
+    }
+
     pub fn resident(&self) -> Result<Resident> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
         let field = |name: &str| {

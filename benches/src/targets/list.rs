@@ -111,7 +111,7 @@ fn gateway() -> Vec<Target> {
     vec![
         Target {
             id: "own-native",
-            what: "gateway's own cost per infer, native route, over the executor, p50",
+            what: "gateway's own cost per infer, native route, over the executor, on one core, p50",
             unit: "microseconds, HTTP over loopback included",
             figure: own(own_cost::OWN_NATIVE),
             aim: Aim::AtMost(40.0),
