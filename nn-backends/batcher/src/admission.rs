@@ -121,6 +121,8 @@ impl Ahead {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     const MS: Duration = Duration::from_millis(1);
@@ -187,5 +189,36 @@ mod tests {
         assert_eq!(admit(&flooded, ONE, Some(20 * MS), &batched(), COST), Ok(()));
         let own = Backlog { share: 0.5, ..backlog(1_000) };
         assert!(admit(&own, ONE, Some(20 * MS), &batched(), COST).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn whoever_the_least_size_does_not_help_no_size_helps(
+            rows in 0usize..5_000,
+            own_share in 0.0..1.0,
+            share in 0.01..1.0,
+            (executors, idle) in (1usize..5, 0usize..2),
+            (running, left) in (0u64..500, prop::option::of(0u64..2_000)),
+            rows_max in 1usize..65,
+            (cells, parts) in (0usize..100_000, 1usize..100),
+        ) {
+            let own = (rows as f64 * own_share) as usize;
+            let backlog = Backlog {
+                own_rows: own,
+                own_cells: own,
+                own_requests: own,
+                share,
+                executors,
+                idle: idle.min(executors),
+                running: Duration::from_millis(running),
+                ..backlog(rows)
+            };
+            let policy = Policy { rows_max, ..Policy::single() };
+            let left = left.map(Duration::from_millis);
+            if admit(&backlog, Size::LEAST, left, &policy, COST).is_err() {
+                let size = Size { cells, parts };
+                prop_assert!(admit(&backlog, size, left, &policy, COST).is_err());
+            }
+        }
     }
 }

@@ -11,7 +11,7 @@ use headland_trust::Verified;
 
 use super::tokenising::{INLINE_TEXT_BYTES_MAX, LONG_TEXTS, LONG_TEXTS_AT_ONCE_MAX};
 use super::*;
-use crate::call::Cached;
+use crate::call::{Cached, Inputs};
 use crate::flows::Caller;
 use crate::stats::Failure;
 use crate::worker::FAILED_PAIRS_MAX;
@@ -222,17 +222,19 @@ async fn draining_waits_no_longer_than_it_is_told() {
     assert!(running.await.unwrap().is_ok());
 }
 
-#[tokio::test]
-async fn long_texts_wait_for_their_turn_until_their_deadline() {
+/// What a model of texts takes, of which it knows one word.
+fn reads_texts() -> (Signature, TextEncoder) {
     let tokenizer = r#"{"version": "1.0", "added_tokens": [], "pre_tokenizer": {"type": "Whitespace"},
         "model": {"type": "WordLevel", "unk_token": "u", "vocab": {"u": 0}}}"#;
     let files = ModelFiles::new("m", [("tokenizer.json".to_owned(), tokenizer.into())]);
-    let text = TextEncoder::open(&files).unwrap();
-    let signature = Signature {
-        inputs: vec![TensorSpec::new("input_ids", DType::I64, vec![Dim::Dynamic(None); 2])],
-        ..signature()
-    };
-    let model = start("1", 8, signature, text, echo);
+    let inputs = vec![TensorSpec::new("input_ids", DType::I64, vec![Dim::Dynamic(None); 2])];
+    (Signature { inputs, ..signature() }, TextEncoder::open(&files).unwrap().unwrap())
+}
+
+#[tokio::test]
+async fn long_texts_wait_for_their_turn_until_their_deadline() {
+    let (signature, text) = reads_texts();
+    let model = start("1", 8, signature, Some(text), echo);
     let long = |deadline| {
         let text = Tensor::from_strings([1], &["u ".repeat(INLINE_TEXT_BYTES_MAX)]).unwrap();
         model.infer(Call { inputs: vec![NamedTensor::new(TEXT_INPUT, text)].into(), deadline, ..Call::default() })
@@ -413,6 +415,46 @@ async fn who_would_be_late_is_told_at_once() {
     let later = spawn(&model, later);
     (0..6).for_each(|_| leave.send(()).unwrap());
     assert!(later.await.unwrap().is_ok());
+    for call in calls {
+        assert!(call.await.unwrap().is_ok());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_text_that_no_size_would_help_is_refused_before_it_is_tokenised() {
+    let (started, starts) = mpsc::channel();
+    let (leave, leaves) = mpsc::channel();
+    let (signature, text) = reads_texts();
+    let model = start("1", 8, signature, Some(text), move |inputs| {
+        started.send(()).map_err(NnError::runtime)?;
+        leaves.recv_timeout(LONG).map_err(NnError::runtime)?;
+        echo(inputs)
+    });
+    let tokens = || Call { inputs: Inputs::Tokens(vec![vec![0]]), ..Call::default() };
+    // What a run takes is known after four: at least 20 ms.
+    for _ in 0..4 {
+        let slow = spawn(&model, tokens());
+        starts.recv_timeout(LONG).unwrap();
+        let until = Instant::now() + Duration::from_millis(20);
+        while Instant::now() < until {
+            tokio::task::yield_now().await;
+        }
+        leave.send(()).unwrap();
+        slow.await.unwrap().unwrap();
+    }
+    let calls: Vec<_> = (0..5).map(|_| spawn(&model, tokens())).collect();
+    starts.recv_timeout(LONG).unwrap();
+    until("four wait", || model.pending() == 4).await;
+    let no_text = |left| {
+        let number = NamedTensor::new(TEXT_INPUT, Tensor::from_vec([1], vec![1f32]).unwrap());
+        let deadline = Some(Instant::now() + left);
+        model.infer(Call { inputs: vec![number].into(), deadline, ..Call::default() })
+    };
+    let refused = no_text(Duration::from_millis(60)).await.unwrap_err();
+    assert!(matches!(refused, NnError::Overloaded { reason: Busy::WouldBeLate { .. }, .. }), "{refused}");
+    let read = no_text(LONG).await.unwrap_err();
+    assert!(matches!(read, NnError::InvalidInput(_)), "who has the time is told what is wrong with it: {read}");
+    (0..5).for_each(|_| leave.send(()).unwrap());
     for call in calls {
         assert!(call.await.unwrap().is_ok());
     }

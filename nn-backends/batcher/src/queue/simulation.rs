@@ -160,6 +160,8 @@ impl Simulation<'_> {
     /// Gives every idle executor what the policy has for it; when it wants to be asked again.
     fn start_runs(&mut self, now: Instant) -> Option<Instant> {
         while let Some(slot) = self.runs.iter().position(Option::is_none) {
+            let cells = self.state.jobs.iter().map(|queued| queued.job.work.cells).sum();
+            assert_eq!((self.state.waiting.requests, self.state.waiting.cells), (self.state.jobs.len(), cells));
             let decision = self.state.decide(self.policy, now);
             let batch = self.state.take(&decision);
             if batch.run.is_empty() {
