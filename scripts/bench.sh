@@ -26,6 +26,21 @@ environment() {
     echo "$wanted" > "$venv/.requirements"
 }
 
+# `wasmtime serve` of the version that ours is built on, into the cache: ten minutes, once. One on PATH is used as it is.
+wasmtime_cli() {
+    command -v wasmtime > /dev/null && return
+    local root=$HEADLAND_CACHE/bench/wasmtime version
+    version=$(sed -n '/^name = "wasmtime"$/{n;s/version = "\(.*\)"/\1/p}' Cargo.lock)
+    if [ "$(cat "$root/.version" 2>/dev/null)" != "$version" ]; then
+        echo "bench: installing wasmtime-cli $version into $root (ten minutes, once)"
+        cargo install wasmtime-cli --version "$version" --locked --root "$root" --target-dir "$CARGO_TARGET_DIR/wasmtime-cli" \
+            --no-default-features --features run,serve,component-model-async,cranelift,pooling-allocator,parallel-compilation
+        rm -rf "$CARGO_TARGET_DIR/wasmtime-cli"
+        echo "$version" > "$root/.version"
+    fi
+    export PATH=$root/bin:$PATH
+}
+
 # As the tests build: then their dependencies are the same ones.
 build() { cargo build --release --locked --workspace --all-targets; }
 
@@ -34,6 +49,7 @@ shift || true
 case "$action" in
     run)
         environment venv requirements.txt
+        wasmtime_cli
         build
         "$bench" run --binary "$CARGO_TARGET_DIR/release/headland" --cache "$HEADLAND_CACHE" --out "$out" "$@"
         "$HEADLAND_CACHE/bench/venv/bin/python" benches/plots.py "$out/figures.json" "$out/plots"

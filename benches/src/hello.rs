@@ -38,7 +38,7 @@ pub fn measure(setup: &Setup, report: &mut Report) -> Result<()> {
         contenders.push(Contender::new(name, server.address, repeated(get("/hello"))));
     }
     if wasmtime.is_empty() {
-        report.miss("wasmtime serve: wasmtime is not on PATH (cargo install wasmtime-cli)".to_owned());
+        report.miss("wasmtime serve: wasmtime is not on PATH (make bench-compare installs it)".to_owned());
     }
     let mut rates = Section::new(TITLE, "requests/s, more is better");
     let mut p99 = Section::new("hello, 32 connections: p99", "microseconds, less is better");
