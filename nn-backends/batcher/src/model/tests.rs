@@ -391,12 +391,15 @@ async fn a_flood_of_one_caller_leaves_the_others_their_places_and_their_turns() 
     assert_eq!(told, 1);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn who_would_be_late_is_told_at_once() {
-    let (model, starts, leave) = batching(1, BatchOptions { off: true, ..BatchOptions::default() });
-    // Four runs of at least 20 ms: what a run takes is known then.
+/// Four runs of at least 20 ms: what a run takes is known then.
+async fn run_slowly<T>(
+    model: &Arc<Model>,
+    call: impl Fn() -> Call,
+    starts: &mpsc::Receiver<T>,
+    leave: &mpsc::Sender<()>,
+) {
     for _ in 0..4 {
-        let slow = spawn(&model, call(1.0));
+        let slow = spawn(model, call());
         starts.recv_timeout(LONG).unwrap();
         let until = Instant::now() + Duration::from_millis(20);
         while Instant::now() < until {
@@ -405,6 +408,12 @@ async fn who_would_be_late_is_told_at_once() {
         leave.send(()).unwrap();
         slow.await.unwrap().unwrap();
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_would_be_late_is_told_at_once() {
+    let (model, starts, leave) = batching(1, BatchOptions { off: true, ..BatchOptions::default() });
+    run_slowly(&model, || call(1.0), &starts, &leave).await;
     let calls: Vec<_> = (0..5).map(|_| spawn(&model, call(1.0))).collect();
     starts.recv_timeout(LONG).unwrap();
     until("four wait", || model.pending() == 4).await;
@@ -431,17 +440,7 @@ async fn a_text_that_no_size_would_help_is_refused_before_it_is_tokenised() {
         echo(inputs)
     });
     let tokens = || Call { inputs: Inputs::Tokens(vec![vec![0]]), ..Call::default() };
-    // What a run takes is known after four: at least 20 ms.
-    for _ in 0..4 {
-        let slow = spawn(&model, tokens());
-        starts.recv_timeout(LONG).unwrap();
-        let until = Instant::now() + Duration::from_millis(20);
-        while Instant::now() < until {
-            tokio::task::yield_now().await;
-        }
-        leave.send(()).unwrap();
-        slow.await.unwrap().unwrap();
-    }
+    run_slowly(&model, tokens, &starts, &leave).await;
     let calls: Vec<_> = (0..5).map(|_| spawn(&model, tokens())).collect();
     starts.recv_timeout(LONG).unwrap();
     until("four wait", || model.pending() == 4).await;
