@@ -49,7 +49,8 @@ shift || true
 case "$action" in
     run)
         environment venv requirements.txt
-        wasmtime_cli
+        # It is hello's peer alone.
+        [[ "$*" == *--only* && "$*" != *hello* ]] || wasmtime_cli
         build
         "$bench" run --binary "$CARGO_TARGET_DIR/release/headland" --cache "$HEADLAND_CACHE" --out "$out" "$@"
         "$HEADLAND_CACHE/bench/venv/bin/python" benches/plots.py "$out/figures.json" "$out/plots"
